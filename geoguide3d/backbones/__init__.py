@@ -1,0 +1,1 @@
+"""Frozen 3D networks and descriptors behind one protocol."""

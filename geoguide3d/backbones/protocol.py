@@ -1,0 +1,28 @@
+"""What the rest of the library asks of a frozen 3D backbone."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from geoguide3d.scenes.scene import Scene
+
+
+@runtime_checkable
+class FrozenBackbone(Protocol):
+    """A deterministic function from a scene to one geometric feature per point; it is never trained here.
+
+    Attributes:
+        name: what `load_backbone` knows it by.
+        channels: G, the width of the features.
+        config: everything that changes the features, as JSON values; stored with every model.
+    """
+
+    name: str
+    channels: int
+    config: dict[str, Any]
+
+    def encode(self, scene: Scene) -> Tensor:
+        """Returns (N, G) float32 features in the order of scene.points, without gradients."""
+        ...

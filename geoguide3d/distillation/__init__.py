@@ -1,0 +1,1 @@
+"""The adapter and how it is taught by fused 2D features."""

@@ -1,0 +1,1 @@
+"""Per-pixel features of many views become per-point features of one scene."""

@@ -1,0 +1,1 @@
+"""Cameras, visibility, voxels, normals: pure functions on tensors, metres and OpenCV axes."""

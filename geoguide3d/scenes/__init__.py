@@ -1,0 +1,1 @@
+"""Scenes and views, and the readers that make them."""
