@@ -1,0 +1,1 @@
+"""Compiled kernels behind torch operators, each with a readable PyTorch reference."""
