@@ -1,0 +1,177 @@
+"""Which points a camera sees, decided against a depth map of the sensor or of the scene itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+from torch.nn.functional import max_pool2d
+
+from geoguide3d.geometry.cameras import Camera
+
+# Half sides of z-buffer splats in pixels: steps of at most 3/2 keep the number of drawing passes small.
+_SPLAT_RADII_PX = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+_SPACING_SAMPLE = 4096
+_SPACING_NEIGHBOUR = 6
+
+
+@dataclass(frozen=True)
+class VisibilityRule:
+    """When a point that projects into an image counts as seen: |d − z| ≤ depth_tolerance_m + depth_tolerance_ratio · d.
+
+    Args:
+        depth_tolerance_m: metres, at any distance.
+        depth_tolerance_ratio: share of the measured depth d.
+        border_px: pixels of the camera image, along every edge, in which nothing is seen.
+        occlusion: "depth" compares with a depth map, "none" sees every point in front of the camera.
+
+    Raises:
+        ValueError: a negative tolerance or border, or an unknown occlusion.
+    """
+
+    depth_tolerance_m: float = 0.03
+    depth_tolerance_ratio: float = 0.02
+    border_px: int = 0
+    occlusion: Literal["depth", "none"] = "depth"
+
+    def __post_init__(self) -> None:
+        for name in ("depth_tolerance_m", "depth_tolerance_ratio", "border_px"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.occlusion not in ("depth", "none"):
+            raise ValueError(f'occlusion must be "depth" or "none", got {self.occlusion!r}')
+
+
+@dataclass(frozen=True)
+class VisiblePoints:
+    """The points that one view sees, M of them, in ascending order.
+
+    Args:
+        point_ids: (M,) int64 rows of the cloud, each at most once.
+        u: (M,) int64 column of the camera image, the projection rounded half to even.
+        v: (M,) int64 row of the camera image.
+        depth: (M,) float32 z-depth of the point, metres.
+    """
+
+    point_ids: Tensor
+    u: Tensor
+    v: Tensor
+    depth: Tensor
+
+    def __len__(self) -> int:
+        return len(self.point_ids)
+
+
+def project(points: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns u, v (pixels) and z (metres along the optical axis), each (N,) float64.
+
+    Args:
+        points: (N, 3) any float dtype, metres, in the world of the camera. Where z ≤ 0, u and v mean nothing.
+    """
+    image_from_world = (camera.intrinsics @ camera.camera_from_world[:3]).to(points.device)
+    uz, vz, z = torch.addmm(image_from_world[:, 3:], image_from_world[:, :3], points.to(torch.float64).T)
+    return uz.div_(z), vz.div_(z), z
+
+
+def visible_points(points: Tensor, camera: Camera, depth_map: Tensor | None, rule: VisibilityRule) -> VisiblePoints:
+    """Returns the points that project inside the image, in front of the camera, and agree with the depth map.
+
+    Args:
+        points: (N, 3) any float dtype, metres, in the world of the camera; the arithmetic is float64.
+        depth_map: (h, w) z-depth in metres; 0, inf and NaN are missing, and nothing is seen there. Another size
+            than the camera's is read at its own pixel centres. Not read where `rule.occlusion` is "none".
+
+    Raises:
+        ValueError: the rule compares depths and there is no depth map, or it is not (h, w).
+    """
+    u, v, z = project(points, camera)
+    column, row, border = u.round(), v.round(), rule.border_px
+    inside = (z > 0) & (column >= border) & (column < camera.width - border)
+    inside &= (row >= border) & (row < camera.height - border)
+    point_ids = inside.nonzero().squeeze(1)
+    if rule.occlusion == "depth":
+        if depth_map is None:
+            raise ValueError('occlusion "depth" needs a depth map: the sensor\'s, or z_buffer(points, camera, …)')
+        depth = _depth_at(depth_map.to(points.device), u[point_ids], v[point_ids], camera)
+        tolerance = rule.depth_tolerance_m + rule.depth_tolerance_ratio * depth
+        agrees = ((depth - z[point_ids]).abs() <= tolerance) & (depth > 0) & depth.isfinite()
+        point_ids = point_ids[agrees]
+    return VisiblePoints(
+        point_ids, column[point_ids].to(torch.int64), row[point_ids].to(torch.int64), z[point_ids].to(torch.float32)
+    )
+
+
+def _depth_at(depth_map: Tensor, u: Tensor, v: Tensor, camera: Camera) -> Tensor:
+    """Returns the float64 depth of the map's pixel nearest to each (u, v) of the camera image."""
+    if depth_map.ndim != 2:
+        raise ValueError(f"a depth map must be (h, w), got {tuple(depth_map.shape)}")
+    height, width = depth_map.shape
+    x, y = width / camera.width, height / camera.height  # as Camera.resized; clamped because u may be width - 0.5
+    column = (u * x + (x - 1) / 2).round().to(torch.int64).clamp_(0, width - 1)
+    row = (v * y + (y - 1) / 2).round().to(torch.int64).clamp_(0, height - 1)
+    return depth_map[row, column].to(torch.float64)
+
+
+def z_buffer(points: Tensor, camera: Camera, splat_radius_m: float) -> Tensor:
+    """Returns the (H, W) float32 z-depth of the nearest point at each pixel, 0 where there is none.
+
+    It stands in for sensor depth where a scan has none. A point is drawn as a square that faces the camera, so a
+    surface closes where the points on it are denser than the squares are wide; rims hide up to one radius around them.
+
+    Args:
+        points: (N, 3) metres, in the world of the camera.
+        splat_radius_m: half side of the square, metres (see `splat_radius`). On the image it never passes an eighth of
+            the width, so that a stray point before the lens does not hide the scene.
+    """
+    largest = max(1, camera.width // 8)
+    canvas = _padded(camera, largest)  # points just outside the image still cover pixels inside it
+    u, v, z = project(points, canvas)
+    column, row = u.round_(), v.round_()
+    inside = (z > 0) & (column >= 0) & (column < canvas.width) & (row >= 0) & (row < canvas.height)
+    pixel = (row[inside] * canvas.width + column[inside]).to(torch.int64)
+    depth = z[inside].to(torch.float32)
+    radius_px = float(camera.intrinsics[0, 0]) * splat_radius_m / depth
+    radii = [radius for radius in _SPLAT_RADII_PX if radius < largest] + [largest]
+    step = torch.bucketize(radius_px, torch.tensor(radii, device=depth.device)).clamp_(max=len(radii) - 1)
+    nearest = depth.new_full((canvas.height, canvas.width), torch.inf)
+    for index in torch.unique(step).tolist():
+        drawn = depth.new_full((canvas.height * canvas.width,), torch.inf)
+        drawn.scatter_reduce_(0, pixel[step == index], depth[step == index], "amin")
+        torch.minimum(nearest, _spread(drawn.view_as(nearest), radii[index]), out=nearest)
+    image = nearest[largest : largest + camera.height, largest : largest + camera.width]
+    return image.masked_fill(image == torch.inf, 0.0)
+
+
+def splat_radius(points: Tensor) -> float:
+    """Returns the median distance to the sixth neighbour, metres, over a sample of (N, 3) points.
+
+    That closes a surface sampled at random (99.9 % of it) as well as one on a grid, whose spacing is 0.7 of it.
+    """
+    cloud = points.detach().to("cpu", torch.float64).numpy()
+    sample = cloud[:: max(1, len(cloud) // _SPACING_SAMPLE)]
+    neighbours = min(_SPACING_NEIGHBOUR, len(cloud) - 1)
+    distances, _ = cKDTree(cloud).query(sample, k=[neighbours + 1])  # the first neighbour is the point itself
+    return float(torch.from_numpy(distances).median())
+
+
+def _padded(camera: Camera, margin_px: int) -> Camera:
+    shift = torch.eye(3, dtype=torch.float64)
+    shift[:2, 2] = margin_px
+    return replace(
+        camera,
+        intrinsics=shift @ camera.intrinsics,
+        width=camera.width + 2 * margin_px,
+        height=camera.height + 2 * margin_px,
+    )
+
+
+def _spread(depth: Tensor, radius_px: int) -> Tensor:
+    """Returns the minimum of (H, W) depth over the square of half side radius_px around each pixel."""
+    if radius_px == 0:
+        return depth
+    side = 2 * radius_px + 1
+    nearness = max_pool2d(-depth[None, None], (1, side), stride=1, padding=(0, radius_px))
+    return -max_pool2d(nearness, (side, 1), stride=1, padding=(radius_px, 0))[0, 0]
