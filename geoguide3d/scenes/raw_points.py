@@ -106,7 +106,7 @@ def _finite_rows(points: Array, path: Path) -> NDArray[np.bool_]:
 
 
 def _finite(rows: Array) -> NDArray[np.bool_]:
-    finite: NDArray[np.bool_] = np.isfinite(rows).all(axis=1)
+    finite: NDArray[np.bool_] = np.all(np.isfinite(rows), axis=1)
     return finite
 
 
