@@ -51,11 +51,12 @@ class ConfusionMatrix:
             raise ValueError(f"predicted {tuple(predicted.shape)} and labels {tuple(labels.shape)} must be (N,) alike")
         counted = labels != self.ignored
         predicted, labels = predicted[counted].to(torch.int64), labels[counted].to(torch.int64)
-        predicted = torch.where(predicted == self.unpredicted, self.num_classes, predicted)
-        for name, ids, limit in (("predicted", predicted, self.num_classes), ("labels", labels, self.num_classes - 1)):
-            wrong = ids[(ids < 0) | (ids > limit)]
+        without = predicted == self.unpredicted
+        for name, ids in (("predicted", predicted[~without]), ("labels", labels)):
+            wrong = ids[(ids < 0) | (ids >= self.num_classes)]
             if len(wrong):
                 raise ValueError(f"{name} holds {int(wrong[0])}, outside of {self.num_classes} classes")
+        predicted = predicted.masked_fill(without, self.num_classes)
         pairs = torch.bincount(predicted * self.num_classes + labels, minlength=self.counts.numel())
         self.counts += pairs.cpu().view_as(self.counts)
 

@@ -1,0 +1,213 @@
+"""Projection, the depth test and the z-buffer, against answers known from the drawing board."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from geoguide3d.geometry.cameras import Camera
+from geoguide3d.geometry.visibility import VisibilityRule, project, splat_radius, visible_points, z_buffer
+
+WIDTH, HEIGHT, FOCAL = 64, 48, 50.0
+EVERYTHING = VisibilityRule(occlusion="none")
+
+
+def camera(camera_from_world: Tensor | None = None) -> Camera:
+    intrinsics = torch.tensor([[FOCAL, 0.0, 31.5], [0.0, FOCAL, 23.5], [0.0, 0.0, 1.0]])
+    pose = torch.eye(4, dtype=torch.float64) if camera_from_world is None else camera_from_world
+    return Camera(intrinsics, pose, WIDTH, HEIGHT)
+
+
+def at_pixel(u: float, v: float, z: float) -> list[float]:
+    """The point that `camera()` sees at (u, v) and depth z."""
+    return [(u - 31.5) * z / FOCAL, (v - 23.5) * z / FOCAL, z]
+
+
+def depth(value: float) -> Tensor:
+    return torch.full((HEIGHT, WIDTH), value)
+
+
+def wall(z: float, half_width: float, spacing: float) -> Tensor:
+    line = torch.arange(-half_width, half_width + spacing / 2, spacing)
+    x, y = torch.meshgrid(line, line, indexing="ij")
+    return torch.stack([x, y, torch.full_like(x, z)], dim=-1).reshape(-1, 3)
+
+
+def rotation(seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    q, r = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
+    q = q * r.diagonal().sign()
+    return q if torch.linalg.det(q) > 0 else -q
+
+
+def posed(seed: int) -> Tensor:
+    """A random rigid camera_from_world."""
+    pose = torch.eye(4, dtype=torch.float64)
+    pose[:3, :3] = rotation(seed)
+    pose[:3, 3] = torch.randn(3, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64)
+    return pose
+
+
+def test_a_point_lands_where_the_drawing_says() -> None:
+    """The camera stands at (1, 2, 3) and looks along the world's +x; right is −y, down is −z."""
+    pose = torch.eye(4, dtype=torch.float64)
+    pose[:3, :3] = torch.tensor([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
+    pose[:3, 3] = -pose[:3, :3] @ torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    point = torch.tensor([[1.0 + 2.0, 2.0 - 0.21, 3.0 + 0.41]])  # 2 m ahead, 0.21 m right, 0.41 m up
+    u, v, z = project(point, camera(pose))
+    torch.testing.assert_close(
+        torch.stack([u, v, z]).squeeze(1), torch.tensor([36.75, 13.25, 2.0]).double(), atol=1e-5, rtol=0
+    )
+    seen = visible_points(point, camera(pose), depth(2.0), VisibilityRule())
+    assert (seen.point_ids.tolist(), seen.u.tolist(), seen.v.tolist()) == ([0], [37], [13])
+    assert seen.depth.dtype == torch.float32
+    assert seen.depth.tolist() == [2.0]
+
+
+def test_pixels_are_rounded_half_to_even() -> None:
+    points = torch.tensor([at_pixel(u, 24, 1.0) for u in (10.5, 11.5, 12.4, 12.6)], dtype=torch.float64)
+    assert visible_points(points, camera(), None, EVERYTHING).u.tolist() == [10, 12, 12, 13]
+
+
+def test_the_tolerance_is_metres_plus_a_share_of_the_measured_depth() -> None:
+    z = torch.tensor([3.89, 3.91, 4.0, 4.09, 4.11], dtype=torch.float64)  # 0.02 + 0.02 · 4 = 0.1
+    points = torch.tensor([at_pixel(20, 20, float(value)) for value in z], dtype=torch.float64)
+    rule = VisibilityRule(depth_tolerance_m=0.02, depth_tolerance_ratio=0.02)
+    assert visible_points(points, camera(), depth(4.0), rule).point_ids.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("missing", [0.0, -1.0, math.nan, math.inf, -math.inf])
+def test_nothing_is_seen_where_depth_is_missing(missing: float) -> None:
+    points = torch.tensor([at_pixel(20, 20, 2.0), at_pixel(21, 20, 2.0)])
+    depth_map = depth(2.0)
+    depth_map[20, 20] = missing
+    rule = VisibilityRule(depth_tolerance_m=10.0, depth_tolerance_ratio=1.0)
+    assert visible_points(points, camera(), depth_map, rule).point_ids.tolist() == [1]
+
+
+def test_points_behind_and_at_the_camera_are_not_seen() -> None:
+    points = torch.tensor([[0.0, 0.0, 0.0], at_pixel(20, 20, -2.0), [0.1, 0.0, 0.0], at_pixel(20, 20, 2.0)])
+    assert visible_points(points, camera(), None, EVERYTHING).point_ids.tolist() == [3]
+    assert visible_points(points, camera(), depth(2.0), VisibilityRule(10.0, 10.0)).point_ids.tolist() == [3]
+
+
+@pytest.mark.parametrize("border", [0, 10])
+def test_the_border_is_not_seen(border: int) -> None:
+    columns = [border - 1, border, WIDTH - border - 1, WIDTH - border]
+    rows = [border - 1, border, HEIGHT - border - 1, HEIGHT - border]
+    points = [at_pixel(u, 24, 1.0) for u in columns] + [at_pixel(32, v, 1.0) for v in rows]
+    seen = visible_points(torch.tensor(points), camera(), None, VisibilityRule(border_px=border, occlusion="none"))
+    assert seen.point_ids.tolist() == [1, 2, 5, 6]
+
+
+def test_depth_of_another_size_and_aspect_is_read_at_its_own_pixel_centres() -> None:
+    """A depth map of 32 × 12 for an image of 64 × 48: pixel (u, v) lies in its column u // 2 and row v // 4."""
+    points = torch.tensor([at_pixel(u, v, 2.0) for v in range(HEIGHT) for u in range(WIDTH)], dtype=torch.float64)
+    for column, row in ((0, 0), (7, 3), (31, 11)):
+        depth_map = torch.zeros(12, 32)
+        depth_map[row, column] = 2.0
+        seen = visible_points(points, camera(), depth_map, VisibilityRule())
+        expected = {(u, v) for v in range(HEIGHT) for u in range(WIDTH) if (u // 2, v // 4) == (column, row)}
+        assert set(zip(seen.u.tolist(), seen.v.tolist(), strict=True)) == expected
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 5))
+def test_equals_a_loop_over_the_points(seed: int, border: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.randn(200, 3, generator=generator) * 3
+    depth_map = torch.rand(HEIGHT, WIDTH, generator=generator) * 5
+    depth_map[depth_map < 1] = 0
+    cam, rule = camera(posed(seed)), VisibilityRule(0.1, 0.25, border_px=border)
+    expected = []
+    for index, point in enumerate(points.double()):
+        x, y, z = (cam.camera_from_world[:3, :3] @ point + cam.camera_from_world[:3, 3]).tolist()
+        if z <= 0:
+            continue
+        u, v = round(FOCAL * x / z + 31.5), round(FOCAL * y / z + 23.5)  # Python rounds half to even as well
+        if border <= u < WIDTH - border and border <= v < HEIGHT - border:
+            d = float(depth_map[v, u])
+            if d > 0 and abs(d - z) <= 0.1 + 0.25 * d:
+                expected.append((index, u, v))
+    seen = visible_points(points, cam, depth_map, rule)
+    assert list(zip(seen.point_ids.tolist(), seen.u.tolist(), seen.v.tolist(), strict=True)) == expected
+
+
+def test_a_depth_rule_without_depth_is_refused() -> None:
+    with pytest.raises(ValueError, match="z_buffer"):
+        visible_points(torch.zeros(1, 3), camera(), None, VisibilityRule())
+    with pytest.raises(ValueError, match=r"\(h, w\), got \(1, 48, 64\)"):
+        visible_points(torch.zeros(1, 3), camera(), depth(1.0)[None], VisibilityRule())
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"depth_tolerance_m": -0.1}, {"depth_tolerance_ratio": math.nan}, {"border_px": -1}, {"occlusion": "ray"}]
+)
+def test_a_senseless_rule_is_refused(wrong: dict[str, float | str]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        VisibilityRule(**wrong)  # type: ignore[arg-type]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.floats(0.6, 2.0),
+    st.floats(0.3, 3.0),
+    st.floats(0.01, 0.04),
+    st.booleans(),
+)
+def test_the_z_buffer_hides_a_back_wall_and_keeps_the_front(
+    seed: int, front_z: float, gap: float, spacing: float, jittered: bool
+) -> None:
+    front, back = wall(front_z, 2.5, spacing), wall(front_z + gap, 2.5, spacing)
+    if jittered:
+        front[:, :2] += (torch.rand(len(front), 2, generator=torch.Generator().manual_seed(seed)) - 0.5) * spacing
+    pose = posed(seed)
+    in_camera = torch.cat([front, back]).double()
+    points = (in_camera - pose[:3, 3]) @ pose[:3, :3]  # world_from_camera
+    cam, rule = camera(pose), VisibilityRule()
+    seen = visible_points(points, cam, z_buffer(points, cam, splat_radius(points)), rule).point_ids
+    inside = visible_points(points, cam, None, EVERYTHING).point_ids
+    assert len(inside[inside < len(front)]) > 0
+    torch.testing.assert_close(seen, inside[inside < len(front)])
+
+
+def test_the_z_buffer_holds_the_nearest_depth_and_zero_elsewhere() -> None:
+    points = torch.tensor([at_pixel(20, 10, 3.0), at_pixel(20, 10, 2.0), at_pixel(40, 30, 4.0), at_pixel(5, 5, -1.0)])
+    image = z_buffer(points, camera(), splat_radius_m=0.0)
+    assert image.shape == (HEIGHT, WIDTH)
+    assert image.dtype == torch.float32
+    expected = torch.zeros(HEIGHT, WIDTH)
+    expected[10, 20], expected[30, 40] = 2.0, 4.0
+    torch.testing.assert_close(image, expected)
+
+
+def test_a_splat_is_a_square_of_its_radius_over_its_depth() -> None:
+    image = z_buffer(torch.tensor([at_pixel(30, 20, 2.0)]), camera(), splat_radius_m=0.12)  # 0.12 · 50 / 2 = 3 px
+    expected = torch.zeros(HEIGHT, WIDTH)
+    expected[17:24, 27:34] = 2.0
+    torch.testing.assert_close(image, expected)
+
+
+def test_points_just_outside_the_image_cover_its_rim() -> None:
+    image = z_buffer(torch.tensor([at_pixel(-2, 20, 2.0)]), camera(), splat_radius_m=0.12)
+    assert image[20].nonzero().squeeze(1).tolist() == [0, 1]
+
+
+def test_a_stray_point_before_the_lens_hides_at_most_an_eighth_to_each_side() -> None:
+    image = z_buffer(torch.tensor([at_pixel(32, 24, 0.01)]), camera(), splat_radius_m=0.05)
+    assert int((image > 0).sum()) == (2 * WIDTH // 8 + 1) ** 2
+
+
+def test_a_view_of_nothing_has_an_empty_z_buffer() -> None:
+    assert int(z_buffer(torch.tensor([at_pixel(20, 20, -2.0)]), camera(), 0.05).count_nonzero()) == 0
+
+
+def test_the_splat_radius_follows_the_spacing() -> None:
+    torch.testing.assert_close(splat_radius(wall(1.0, 1.0, 0.05)), 0.05 * 2**0.5, atol=1e-6, rtol=0)
+    assert splat_radius(torch.zeros(1, 3)) == 0.0
