@@ -1,0 +1,48 @@
+"""The variants of every category. The last of each table is held out from training (`rooms.splits`)."""
+
+from __future__ import annotations
+
+from geoguide3d.scenes.rooms.furniture import (
+    appliances,
+    bath,
+    bedding,
+    decor,
+    lamps,
+    openings,
+    seating,
+    storage,
+    tables,
+)
+from geoguide3d.scenes.rooms.shape import Variant
+
+VARIANTS: dict[str, tuple[Variant, ...]] = {
+    "door": openings.DOORS,
+    "window": openings.WINDOWS,
+    "chair": seating.CHAIRS,
+    "armchair": seating.ARMCHAIRS,
+    "stool": seating.STOOLS,
+    "sofa": seating.SOFAS,
+    "table": tables.TABLES,
+    "desk": tables.DESKS,
+    "nightstand": tables.NIGHTSTANDS,
+    "bed": bedding.BEDS,
+    "cushion": bedding.CUSHIONS,
+    "shelf": storage.SHELVES,
+    "cabinet": storage.CABINETS,
+    "box": storage.BOXES,
+    "bin": storage.BINS,
+    "sink": bath.SINKS,
+    "toilet": bath.TOILETS,
+    "bathtub": bath.BATHTUBS,
+    "refrigerator": appliances.REFRIGERATORS,
+    "oven": appliances.OVENS,
+    "monitor": appliances.MONITORS,
+    "lamp": lamps.LAMPS,
+    "plant": decor.PLANTS,
+    "book": decor.BOOKS,
+    "vase": decor.VASES,
+    "rug": decor.RUGS,
+    "curtain": decor.CURTAINS,
+    "picture": decor.PICTURES,
+    "mirror": decor.MIRRORS,
+}

@@ -1,0 +1,185 @@
+"""Plants, books, vases, rugs, curtains, pictures and mirrors."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from geoguide3d.scenes.rooms import primitives
+from geoguide3d.scenes.rooms.shape import Shape, Variant, Vary
+
+
+def _leaf(shape: Shape, angle: float, length: float, rise: float, z: float) -> None:
+    """Adds a leaf that grows outwards from the middle at a height z and climbs by `rise` degrees."""
+    blade = primitives.block((0.24 * length, length, 0.03), (0.0, length / 2, 0.0), roundness=0.9)
+    blade = blade.tilted(rise, (0.0, 0.0, 0.0)).moved(primitives.about_z(angle), (0.0, 0.0, z))
+    shape.add("leaf", blade)
+
+
+def _plant(shape: Shape, vary: Vary, style: str) -> None:
+    small = style in ("potted", "cactus", "succulent")
+    radius = vary(0.07 if small else 0.15, 0.15)
+    pot = radius * vary(1.7, 0.15)
+    profile = [(0, 0), (radius * 0.7, 0), (radius, pot), (radius * 0.86, pot), (radius * 0.84, pot * 0.85)]
+    shape.turned("main", profile, (0, 0, 0))
+    shape.cylinder("soil", radius * 0.84, 0.01, (0, 0, pot * 0.85))
+    if style in ("potted", "fern", "succulent"):
+        length = radius * vary(2.4, 0.15) * (1.4 if style == "fern" else 1.0)
+        leaves = 12 if style != "succulent" else 16
+        for leaf in range(leaves):
+            rise = vary(65, 0.2) if leaf % 2 else vary(30, 0.4)
+            _leaf(shape, leaf * 2.4, length * (0.6 if style == "succulent" else 1.0), rise, pot * 0.85)
+    elif style == "cactus":
+        shape.block("leaf", (radius, radius, radius * 3.4), (0, 0, pot * 0.85), roundness=0.5)
+        shape.block("leaf", (radius * 0.5, radius * 0.5, radius * 1.4), (radius * 0.6, 0, pot + radius), roundness=0.6)
+    elif style == "tree":
+        trunk = vary(0.7)
+        shape.cylinder("frame", 0.025, trunk, (0, 0, pot * 0.85))
+        for x, y, z in ((0, 0, 0), (0.14, 0.06, -0.12), (-0.13, 0.08, -0.05), (0.02, -0.14, -0.1), (0, 0.05, 0.16)):
+            size = vary(0.3, 0.15)
+            shape.block("leaf", (size, size, size * 0.9), (x, y, pot + trunk + z - 0.1), roundness=0.9)
+    elif style == "palm":
+        trunk = vary(0.5)
+        shape.cylinder("frame", 0.03, trunk, (0, 0, pot * 0.85), top=0.02)
+        for leaf in range(11):
+            _leaf(shape, leaf * 2.4, vary(0.5), vary(35, 0.8), pot * 0.85 + trunk)
+    else:
+        for leaf in range(8):
+            _leaf(shape, leaf * 2.4, vary(0.75, 0.2), vary(78, 0.08), pot * 0.85)
+
+
+def _book(shape: Shape, vary: Vary, style: str) -> None:
+    deep, high = vary(0.16), vary(0.23)
+    if style in ("flat", "stack"):
+        z = 0.0
+        for copy in range(1 if style == "flat" else vary.count(3, 4)):
+            thick = vary(0.035, 0.3)
+            width = high * vary(1.0, 0.08)
+            shape.box("main" if copy % 2 == 0 else "frame", (width, deep, thick), (0, 0, z))
+            z += thick
+    elif style in ("row", "leaning"):
+        copies = vary.count(5, 8)
+        x = -copies * 0.019
+        for copy in range(copies):
+            thick, tall = vary(0.036, 0.3), high * vary(1.0, 0.12)
+            shape.box("frame" if copy % 3 == 2 else "main", (thick - 0.003, deep, tall), (x, 0, 0))
+            x += thick
+        if style == "leaning":
+            shape.box("main", (0.03, deep, high * 0.9), (x + 0.02, 0, 0))
+            shape.box("main", (high * 0.8, deep, 0.03), (x + 0.16, 0, 0))
+    else:
+        for side in (-1, 1):
+            page = primitives.box((0.16, high, 0.012), (side * 0.08, 0, 0.012))
+            shape.add("paper", page)
+        shape.box("main", (0.34, high + 0.02, 0.012), (0, 0, 0))
+
+
+def _vase(shape: Shape, vary: Vary, style: str) -> None:
+    radius, height = vary(0.075, 0.2), vary(0.26, 0.2)
+    profiles = {
+        "bottle": [(0, 0), (0.8, 0), (1.0, 0.4), (0.35, 0.7), (0.35, 1), (0.28, 1), (0.28, 0.7)],
+        "bowl": [(0, 0), (0.6, 0), (1.5, 0.5), (1.4, 0.5), (0.5, 0.08), (0, 0.08)],
+        "urn": [(0, 0), (0.6, 0), (0.5, 0.1), (1.2, 0.6), (0.7, 0.85), (0.9, 1), (0.8, 1), (0.6, 0.85)],
+        "cylinder": [(0, 0), (0.7, 0), (0.7, 1), (0.6, 1), (0.6, 0.05), (0, 0.05)],
+        "hourglass": [(0, 0), (0.9, 0), (0.4, 0.5), (1.0, 1), (0.9, 1), (0.3, 0.5)],
+    }
+    shape.turned("main", [(r * radius, z * height) for r, z in profiles[style]], (0, 0, 0))
+    if style in ("cylinder", "bottle") and vary.count(0, 1):
+        for flower in range(3):
+            shape.cylinder("leaf", 0.004, height * 0.5, ((flower - 1) * 0.03, 0, height * 0.8))
+            shape.block("accent", (0.06, 0.06, 0.05), ((flower - 1) * 0.05, 0, height * 1.3), roundness=0.9)
+
+
+def _rug(shape: Shape, vary: Vary, style: str) -> None:
+    width, depth, thick = vary(1.7, 0.2), vary(1.2, 0.15), 0.012
+    if style == "plain":
+        shape.box("main", (width, depth, thick), (0, 0, 0))
+    elif style == "bordered":
+        shape.box("frame", (width, depth, thick), (0, 0, 0))
+        shape.box("main", (width - 0.24, depth - 0.24, thick + 0.003), (0, 0, 0))
+    elif style == "round":
+        shape.cylinder("main", depth * 0.62, thick, (0, 0, 0))
+    elif style == "runner":
+        shape.box("main", (width, depth * 0.5, thick), (0, 0, 0))
+        for side in (-1, 1):
+            shape.box("paper", (0.06, depth * 0.48, thick * 0.6), (side * (width / 2 + 0.03), 0, 0))
+    else:
+        shape.turned("main", [(0, 0), (width / 2, 0), (width / 2, thick), (0, thick)], (0, 0, 0), depth / width)
+
+
+def _curtain(shape: Shape, vary: Vary, style: str) -> None:
+    """Builds a curtain for a window of unit width at the origin; placing it stretches nothing: it hangs beside."""
+    width, height = vary(0.34, 0.15), 1.0
+    high = vary(2.0, 0.06) if style in ("long", "gathered") else vary(1.35, 0.06)
+    rod = high * height
+    sides = (0.0,) if style == "single" else (-1.0, 1.0)
+    reach = vary(0.62, 0.1)
+    shape.cylinder("metal", 0.012, 0.05, (0, -0.02, rod - 0.03))
+    shape.box("metal", (2 * (reach + width / 2), 0.025, 0.025), (0, 0, rod))
+    for side in sides:
+        folds = 5
+        wide = width if style != "single" else reach * 2
+        folds = folds if style != "single" else 11
+        for fold in range(folds):
+            x = side * reach + (fold - (folds - 1) / 2) * wide / folds
+            radius = wide / folds * 0.56
+            if style == "gathered":
+                waist = [(0, 0), (radius, 0), (radius * 0.5, high * 0.45), (radius, high), (0, high)]
+                shape.turned("main", waist, (x, 0, 0), 1.2)
+            else:
+                shape.turned("main", [(0, 0), (radius, 0), (radius, high), (0, high)], (x, 0, 0), 1.2)
+
+
+def _framed(shape: Shape, vary: Vary, style: str, face: str) -> None:
+    width, height = vary(0.55, 0.3), vary(0.5, 0.25)
+    if style == "tall":
+        width, height = vary(0.42, 0.15), vary(1.1, 0.12)
+    edge = vary(0.035, 0.3)
+    if style in ("round", "oval"):
+        flat = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+        radius, aspect = width * 0.55, 1.0 if style == "round" else 1.4
+        for role, r, thick in (("frame", radius, 0.02), (face, radius - edge, 0.026)):
+            disc = primitives.lathe([(0, 0), (r, 0), (r, thick), (0, thick)], (0, 0, 0), aspect=aspect, sides=28)
+            shape.add(role, disc.moved(flat @ np.diag([1.0, -1.0, -1.0]), (0, 0, radius * aspect)))
+    else:
+        panels = 2 if style == "pair" else 1
+        for panel in range(panels):
+            wide = width / (1.4 if style == "pair" else 1.0)
+            x = (panel - (panels - 1) / 2) * (wide + 0.08)
+            if style != "frameless":
+                shape.box("frame", (wide, 0.025, height), (x, 0, 0))
+            shape.box(face, (wide - 2 * edge, 0.034, height - 2 * edge), (x, 0, edge))
+            if style == "canvas" and face == "main":
+                shape.box("accent", (wide * 0.4, 0.04, height * 0.3), (x + wide * 0.1, 0, height * 0.35))
+
+
+PLANTS = (
+    Variant("fern", partial(_plant, style="fern")),
+    Variant("potted", partial(_plant, style="potted"), "surface"),
+    Variant("tree", partial(_plant, style="tree")),
+    Variant("cactus", partial(_plant, style="cactus"), "surface"),
+    Variant("palm", partial(_plant, style="palm")),
+    Variant("succulent", partial(_plant, style="succulent"), "surface"),
+    Variant("sword", partial(_plant, style="sword")),
+)
+BOOKS = tuple(
+    Variant(style, partial(_book, style=style), "surface") for style in ("flat", "stack", "row", "open", "leaning")
+)
+VASES = tuple(
+    Variant(style, partial(_vase, style=style), "surface")
+    for style in ("bottle", "bowl", "urn", "cylinder", "hourglass")
+)
+RUGS = tuple(Variant(style, partial(_rug, style=style)) for style in ("plain", "bordered", "round", "runner", "oval"))
+CURTAINS = tuple(
+    Variant(style, partial(_curtain, style=style), "wall", (0.0, 0.0))
+    for style in ("long", "short", "single", "gathered")
+)
+PICTURES = tuple(
+    Variant(style, partial(_framed, style=style, face="main"), "wall", (1.25, 1.5))
+    for style in ("framed", "canvas", "pair", "tall", "round")
+)
+MIRRORS = tuple(
+    Variant(style, partial(_framed, style=style, face="mirror"), "wall", (1.05, 1.25))
+    for style in ("framed", "round", "tall", "frameless", "oval")
+)

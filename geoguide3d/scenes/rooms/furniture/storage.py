@@ -1,0 +1,161 @@
+"""Shelves, cabinets, boxes and bins."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from geoguide3d.scenes.rooms.shape import Shape, Variant, Vary
+
+
+def _boards(shape: Shape, width: float, depth: float, heights: list[float], board: float = 0.025) -> None:
+    """Adds level boards, the lowest first, and says what may stand on each."""
+    for level, height in enumerate(heights):
+        shape.box("main", (width, depth, board), (0, 0, height))
+        clearance = heights[level + 1] - height - board if level + 1 < len(heights) else 0.5
+        if clearance > 0.1:
+            shape.support(height + board, (width * 0.9, depth * 0.85), clearance=clearance - 0.02)
+
+
+def _shelf(shape: Shape, vary: Vary, style: str) -> None:
+    width, depth, height = vary(0.85, 0.15), vary(0.32, 0.1), vary(1.75, 0.12)
+    levels = vary.count(4, 5)
+    if style == "low":
+        height, levels, width = vary(0.85), 3, vary(1.1)
+    heights = [0.05 + step * (height - 0.05) / levels for step in range(levels + 1)]
+    if style in ("bookcase", "low"):
+        for x in (-width / 2 - 0.0125, width / 2 + 0.0125):
+            shape.box("main", (0.025, depth, height + 0.025), (x, 0, 0))
+        shape.box("main", (width, 0.012, height), (0, -depth / 2 - 0.006, 0))
+        _boards(shape, width, depth, heights)
+    elif style == "open frame":
+        shape.legs("metal", (width + 0.03, depth - 0.03), height + 0.05, 0.015, square=True)
+        _boards(shape, width, depth, heights)
+    elif style == "ladder":
+        for x in (-width / 2 - 0.02, width / 2 + 0.02):
+            shape.box("frame", (0.03, 0.04, height), (x, depth / 2 - 0.02, 0), lean=7)
+            shape.box("frame", (0.03, 0.04, height), (x, -depth / 2 + 0.02, 0))
+        for level, board in enumerate(heights[1:]):
+            deep = depth * (1 - 0.12 * level)
+            shape.box("main", (width, deep, 0.025), (0, (deep - depth) / 2 + 0.01, board))
+            shape.support(
+                board + 0.025, (width * 0.9, deep * 0.7), (0, (deep - depth) / 2 + 0.01), height / levels - 0.06
+            )
+    elif style == "wall boards":
+        for board in (0.0, vary(0.35, 0.1)):
+            shape.box("main", (width, 0.22, 0.03), (0, 0, board))
+            for x in (-width * 0.35, width * 0.35):
+                shape.box("metal", (0.02, 0.18, 0.02), (x, -0.01, board - 0.02))
+                shape.box("metal", (0.02, 0.02, 0.1), (x, -0.1, board - 0.1))
+            shape.support(board + 0.03, (width * 0.9, 0.17), clearance=0.2)
+    else:
+        columns = 2
+        for step in range(columns + 1):
+            shape.box("main", (0.025, depth, height), ((step / columns - 0.5) * (width + 0.025), 0, 0))
+        for column in range(columns):
+            x = (column + 0.5 - columns / 2) * width / columns
+            for low, high in zip(heights[:-1], heights[1:], strict=True):
+                shape.box("main", (width / columns - 0.03, depth, 0.025), (x, 0, low))
+                shape.support(low + 0.025, (width / columns * 0.8, depth * 0.85), (x, 0), high - low - 0.05)
+        shape.box("main", (width + 0.05, depth, 0.03), (0, 0, height))
+
+
+def _cabinet(shape: Shape, vary: Vary, style: str) -> None:
+    width, depth, height = vary(0.8, 0.2), vary(0.42, 0.1), vary(0.9, 0.1)
+    if style == "wardrobe":
+        width, depth, height = vary(1.0, 0.2), vary(0.55, 0.08), vary(1.95, 0.06)
+    elif style == "sideboard":
+        width, height = vary(1.4), vary(0.62)
+    elif style == "wall":
+        width, depth, height = vary(0.7, 0.25), vary(0.32, 0.08), vary(0.6)
+    lift = 0.12 if style in ("sideboard", "glass doors") else (0.0 if style == "wall" else 0.06)
+    if lift == 0.12:
+        shape.legs("frame", (width - 0.1, depth - 0.08), lift, 0.02)
+    elif lift:
+        shape.box("dark", (width - 0.04, depth - 0.05, lift), (0, -0.02, 0))
+    shape.box("main", (width, depth, height - lift), (0, 0, lift))
+    front, body = depth / 2 + 0.009, height - lift
+    if style == "drawers":
+        rows = 3
+        for row in range(rows):
+            shape.box("frame", (width - 0.04, 0.018, body / rows - 0.02), (0, front, lift + 0.01 + row * body / rows))
+            shape.box("metal", (0.14, 0.02, 0.015), (0, front + 0.018, lift + (row + 0.55) * body / rows))
+    else:
+        doors = 3 if style == "sideboard" else 2
+        role = "glass" if style == "glass doors" else "frame"
+        for door in range(doors):
+            x = (door - (doors - 1) / 2) * width / doors
+            shape.box(role, (width / doors - 0.015, 0.018, body - 0.03), (x, front, lift + 0.015))
+            side = 1 if door < doors / 2 else -1
+            shape.box(
+                "metal", (0.015, 0.025, 0.14), (x + side * width / doors * 0.38, front + 0.015, lift + body * 0.5)
+            )
+    if style != "wall":
+        shape.box("main", (width + 0.03, depth + 0.03, 0.03), (0, 0, height))
+        if height < 1.2:
+            shape.support(height + 0.03, (width * 0.9, depth * 0.8))
+
+
+def _carton(shape: Shape, vary: Vary, style: str) -> None:
+    width, depth, height = vary(0.34, 0.3), vary(0.28, 0.25), vary(0.24, 0.35)
+    if style == "closed":
+        shape.box("main", (width, depth, height), (0, 0, 0))
+        shape.box("paper", (0.05, depth + 0.004, 0.004), (0, 0, height))
+    elif style == "lidded":
+        shape.box("main", (width, depth, height * 0.8), (0, 0, 0))
+        shape.box("main", (width + 0.02, depth + 0.02, height * 0.2), (0, 0, height * 0.8))
+        shape.box("paper", (0.08, 0.004, 0.05), (0, depth / 2 + 0.002, height * 0.4))
+    else:
+        wall = 0.015
+        shape.box("main", (width, depth, wall), (0, 0, 0))
+        for side in (-1, 1):
+            shape.box("main", (wall, depth, height), (side * (width - wall) / 2, 0, 0))
+            shape.box("main", (width, wall, height), (0, side * (depth - wall) / 2, 0))
+        if style == "open flaps":
+            for side in (-1, 1):
+                at = (0.0, side * depth / 2, height)
+                flap = (width * 0.96, 0.008, depth * 0.4)
+                shape.box("main", flap, at, lean=-side * 50.0)
+        else:
+            for row in (0.25, 0.55, 0.85):
+                shape.box("frame", (width + 0.01, depth + 0.01, 0.025), (0, 0, height * row - 0.02))
+
+
+def _bin(shape: Shape, vary: Vary, style: str) -> None:
+    radius, height = vary(0.14), vary(0.36, 0.2)
+    if style == "open round":
+        shape.tub("main", (2 * radius, 2 * radius, height), (0, 0, 0), 0.0, wall=0.012)
+    elif style == "open square":
+        shape.tub("main", (2 * radius, 2 * radius, height), (0, 0, 0), 0.75, wall=0.012)
+    elif style == "pedal":
+        shape.cylinder("main", radius, height * 1.2, (0, 0, 0))
+        shape.block("dark", (radius * 2.1, radius * 2.1, 0.08), (0, 0, height * 1.2 - 0.02), 0.6)
+        shape.box("dark", (0.09, 0.06, 0.02), (0, radius + 0.02, 0.02))
+    elif style == "swing lid":
+        shape.box("main", (radius * 2, radius * 1.7, height * 1.4), (0, 0, 0))
+        shape.block("frame", (radius * 2.05, radius * 1.75, 0.16), (0, 0, height * 1.4 - 0.03), 0.5)
+    else:
+        shape.cylinder("main", radius, height * 1.3, (0, 0, 0))
+        shape.turned("metal", [(radius, 0), (radius, 0.05), (radius * 0.5, 0.14), (0, 0.15)], (0, 0, height * 1.3))
+
+
+SHELVES = (
+    Variant("bookcase", partial(_shelf, style="bookcase")),
+    Variant("open frame", partial(_shelf, style="open frame")),
+    Variant("ladder", partial(_shelf, style="ladder")),
+    Variant("wall boards", partial(_shelf, style="wall boards"), "wall", (1.1, 1.4)),
+    Variant("low", partial(_shelf, style="low")),
+    Variant("pigeonholes", partial(_shelf, style="pigeonholes")),
+)
+CABINETS = (
+    Variant("two doors", partial(_cabinet, style="two doors")),
+    Variant("drawers", partial(_cabinet, style="drawers")),
+    Variant("wardrobe", partial(_cabinet, style="wardrobe")),
+    Variant("wall", partial(_cabinet, style="wall"), "wall", (1.4, 1.55)),
+    Variant("glass doors", partial(_cabinet, style="glass doors")),
+    Variant("sideboard", partial(_cabinet, style="sideboard")),
+)
+BOXES = tuple(Variant(style, partial(_carton, style=style)) for style in ("closed", "lidded", "open flaps", "crate"))
+BINS = tuple(
+    Variant(style, partial(_bin, style=style))
+    for style in ("open round", "open square", "pedal", "swing lid", "dome lid")
+)

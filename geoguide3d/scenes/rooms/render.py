@@ -1,0 +1,124 @@
+"""Frame: what a camera sees of a room, exactly; and what a sensor would report of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geoguide3d.geometry.cameras import Camera
+from geoguide3d.scenes.rooms.light import Light
+from geoguide3d.scenes.rooms.primitives import Floats, Ints
+from geoguide3d.scenes.rooms.surface import Surface
+from geoguide3d.scenes.scene import IGNORED_LABEL, NO_INSTANCE
+
+COLOR_NOISE = 0.012  # standard deviation per channel, of 1
+DEPTH_NOISE_M = 0.0015  # standard deviation at zero distance ...
+DEPTH_NOISE_PER_M = 0.0012  # ... and what it gains per square metre of distance
+_GRAZING = 0.12  # cosine under which the sensor gets no echo
+_EDGE_STEP = 0.04  # relative step of depth that counts as an edge
+_EDGE_HOLES = 0.6  # share of edge pixels without depth
+_RANDOM_HOLES = 0.004
+_REACH_M = 7.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image with its exact ground truth.
+
+    Args:
+        color: (H, W, 3) uint8 sRGB without sensor noise.
+        depth: (H, W) float32 z-depth, metres, 0 = nothing.
+        labels: (H, W) int64 index in CATEGORIES, 255 = nothing.
+        instances: (H, W) int64, -1 = nothing.
+    """
+
+    color: Tensor
+    depth: Tensor
+    labels: Tensor
+    instances: Tensor
+
+
+def camera_rays(camera: Camera) -> NDArray[np.float32]:
+    """Returns (H · W, 6) rays through the pixel centres whose directions have length 1 along the optical axis."""
+    k = camera.intrinsics.numpy()
+    u, v = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
+    x, y = (u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1]
+    directions = np.stack([x, y, np.ones_like(x)], axis=-1).reshape(-1, 3) @ camera.camera_from_world[:3, :3].numpy()
+    origins = np.broadcast_to(camera.center_world.numpy(), directions.shape)
+    return np.concatenate([origins, directions], axis=1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What the rays of one camera hit: arrays of H · W rows."""
+
+    camera: Camera
+    depth: NDArray[np.float32]
+    triangles: Ints
+    facing: Floats  # cosine between the surface's normal and the way to the camera
+    color: Floats  # (H · W, 3) sRGB in [0, 1]
+
+    @classmethod
+    def take(cls, surface: Surface, light: Light, camera: Camera) -> Shot:
+        """Returns the shot of a camera."""
+        rays = camera_rays(camera)
+        depth, triangles = surface.cast(rays)
+        seen = np.flatnonzero(triangles >= 0)
+        directions = rays[seen, 3:].astype(np.float64)
+        hit = triangles[seen]
+        normals = surface.normals[hit]
+        along = (normals * directions).sum(axis=1)
+        normals = np.where(along[:, None] > 0, -normals, normals)
+        facing = np.zeros(len(depth))
+        facing[seen] = np.abs(along) / np.sqrt((directions**2).sum(axis=1))
+        color = np.zeros((len(depth), 3))
+        points = rays[seen, :3] + directions * depth[seen, None]
+        color[seen] = light.shade(surface, points, normals, hit)
+        return cls(camera, np.where(triangles >= 0, depth, 0.0).astype(np.float32), triangles, facing, color)
+
+    def frame(self, surface: Surface, label_of: Ints) -> Frame:
+        """Returns the exact frame; `label_of` (objects,) gives each object's label."""
+        size = (self.camera.height, self.camera.width)
+        seen = self.triangles >= 0
+        instances = np.where(seen, surface.triangle_object[self.triangles], NO_INSTANCE)
+        labels = np.where(seen, label_of[instances], IGNORED_LABEL)
+        return Frame(
+            color=torch.from_numpy(np.round(self.color * 255).astype(np.uint8).reshape(*size, 3)),
+            depth=torch.from_numpy(self.depth.reshape(size)),
+            labels=torch.from_numpy(labels.reshape(size)),
+            instances=torch.from_numpy(instances.reshape(size)),
+        )
+
+    def sensed_color(self, random: np.random.Generator) -> Tensor:
+        """Returns (H, W, 3) uint8: the image with this frame's exposure, white balance and pixel noise."""
+        gain = random.uniform(0.93, 1.07) * random.uniform(0.98, 1.02, 3)
+        noise = random.standard_normal(self.color.shape, dtype=np.float32) * np.float32(COLOR_NOISE)
+        noisy = np.clip(self.color * gain + noise, 0.0, 1.0)
+        size = (self.camera.height, self.camera.width, 3)
+        return torch.from_numpy((noisy * 255 + 0.5).astype(np.uint8).reshape(size))
+
+    def sensed_depth(self, surface: Surface, random: np.random.Generator) -> Tensor:
+        """Returns (H, W) float32 metres: depth with noise, and 0 at grazing angles, edges, dark and shiny paint."""
+        size = (self.camera.height, self.camera.width)
+        depth = self.depth.reshape(size)
+        noise = random.standard_normal(size, dtype=np.float32) * (DEPTH_NOISE_M + DEPTH_NOISE_PER_M * depth**2)
+        chance = random.random(size, dtype=np.float32)
+        blotch = np.kron(random.random((-(-size[0] // 8), -(-size[1] // 8))), np.ones((8, 8)))[: size[0], : size[1]]
+        step = np.zeros(size, dtype=bool)
+        for axis in (0, 1):
+            jump = np.abs(np.diff(depth, axis=axis)) > _EDGE_STEP * np.minimum(*_neighbours(depth, axis))
+            first, second = _neighbours(step, axis)
+            first |= jump
+            second |= jump
+        holes = surface.paints.holes[surface.triangle_paint[self.triangles]].reshape(size)
+        missing = (0.5 * blotch + 0.5 * chance < holes) | (self.facing.reshape(size) < _GRAZING)
+        missing |= (step & (chance < _EDGE_HOLES)) | (chance < _RANDOM_HOLES) | (depth > _REACH_M)
+        return torch.from_numpy(np.where(missing | (depth <= 0), 0.0, depth + noise).astype(np.float32))
+
+
+def _neighbours(image: NDArray[np.generic], axis: int) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    return (image[:-1], image[1:]) if axis == 0 else (image[:, :-1], image[:, 1:])
