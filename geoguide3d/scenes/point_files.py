@@ -86,9 +86,9 @@ def _read_obj(path: Path) -> Scene:
         raise ValueError(
             f"{path}: vertices hold {sorted(widths)} numbers, expected x y z or x y z r g b in all of them"
         )
-    table = np.array(vertices).reshape(len(vertices), -1)
+    table = np.array(vertices) if vertices else np.empty((0, 3))
     return RawPoints(
-        points=table[:, :3] if len(vertices) else np.empty((0, 3)),
+        points=table[:, :3],
         colors=table[:, 3:6] if widths & {6, 7} else None,
         faces=np.array(faces) if faces else None,
     ).to_scene(path)

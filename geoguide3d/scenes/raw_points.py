@@ -152,7 +152,9 @@ def _ids(values: Array, missing: int, what: str) -> Tensor:
 
 
 def _faces_between(faces: Array, kept: NDArray[np.bool_], path: Path) -> Tensor | None:
-    faces = np.asarray(faces, dtype=np.int64).reshape(-1, 3)
+    faces = faces.astype(np.int64)
+    if faces.ndim != 2 or faces.shape[1] != 3:
+        raise ValueError(f"{path}: faces must be (F, 3), got {faces.shape}; triangulate the mesh")
     wrong = faces[(faces < 0) | (faces >= len(kept))]
     if len(wrong):
         raise ValueError(f"{path}: a face names vertex {wrong[0]}, but there are {len(kept)}; export the mesh again")
