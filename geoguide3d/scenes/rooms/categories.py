@@ -18,7 +18,7 @@ COLORS: dict[str, tuple[int, int, int]] = {  # sRGB
     "gray": (134, 136, 138),
     "black": (34, 34, 36),
 }
-MATERIALS = ("wood", "metal", "fabric", "leather", "ceramic", "plastic", "glass", "stone", "paper", "plaster")
+MATERIALS = ("wood", "metal", "fabric", "leather", "ceramic", "plastic", "glass", "stone", "tile", "paper", "plaster")
 
 _ALL = tuple(COLORS)
 _CLOTH = tuple(color for color in COLORS if color != "black")
@@ -38,11 +38,9 @@ class Category:
 
 
 _TABLE = (
-    Category("wall", _PALE, ("plaster", "plaster", "ceramic")),
-    Category(
-        "floor", ("brown", "beige", "gray", "white", "black", "red"), ("wood", "wood", "stone", "ceramic", "fabric")
-    ),
-    Category("ceiling", ("white", "beige", "gray"), ("plaster", "wood")),
+    Category("wall", _PALE, ("plaster", "plaster", "tile")),
+    Category("floor", ("brown", "beige", "gray", "white", "black", "red"), ("wood", "wood", "stone", "tile", "fabric")),
+    Category("ceiling", ("white", "beige"), ("plaster", "plaster", "wood")),
     Category("door", _TIMBER, ("wood",)),
     Category("window", ("white", "brown", "gray", "black", "green", "blue"), ("wood", "plastic", "metal")),
     Category("chair", _ALL, ("wood", "plastic", "fabric", "metal")),

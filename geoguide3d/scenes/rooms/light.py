@@ -8,6 +8,7 @@ import numpy as np
 
 from geoguide3d.scenes.rooms.primitives import Floats, Ints
 from geoguide3d.scenes.rooms.surface import Surface
+from geoguide3d.scenes.rooms.textures import Singles
 
 _SHADOW = 0.25  # share of the lamp's light that reaches its shadows by way of the walls
 
@@ -32,25 +33,27 @@ class Light:
     ambient: Floats
     exposure: float
 
-    def shade(self, surface: Surface, points: Floats, normals: Floats, triangles: Ints) -> Floats:
-        """Returns (M, 3) sRGB in [0, 1] of points on the surface.
+    def shade(self, surface: Surface, points: Singles, normals: Singles, triangles: Ints) -> Singles:
+        """Returns (M, 3) float32 picture RGB in [0, 1] of points on the surface.
 
         Args:
             points: (M, 3) metres.
             normals: (M, 3) unit, towards the viewer.
             triangles: (M,) the triangle under each point.
         """
-        to_lamp = self.lamp - points
-        distance = np.sqrt((to_lamp**2).sum(axis=1))
-        facing = (to_lamp * normals).sum(axis=1) / np.maximum(distance, 1e-6)
-        strength = np.clip(facing, 0.0, None) / (0.6 + 0.12 * distance**2)
-        lit = strength > 0.01
-        rows = np.flatnonzero(lit)
-        dark = surface.blocked(points[rows] + 0.004 * normals[rows], np.broadcast_to(self.lamp, (len(rows), 3)))
+        lamp = self.lamp.astype(np.float32)
+        to_lamp = lamp - points
+        squared = np.einsum("md,md->m", to_lamp, to_lamp)
+        nearness = 1.0 / np.sqrt(np.maximum(squared, 1e-4))
+        facing = np.clip(np.einsum("md,md->m", to_lamp, normals) * nearness, 0.0, None)
+        downwards = 0.35 + 0.65 * np.clip(to_lamp[:, 2] * nearness, 0.0, None)
+        strength = facing * downwards / (0.6 + 0.12 * squared)
+        rows = np.flatnonzero(strength > 0.01)
+        dark = surface.blocked(points[rows] + np.float32(0.004) * normals[rows], lamp)
         strength[rows[dark]] *= _SHADOW
-        day = np.clip(normals @ self.day + 0.25, 0.0, None) / 1.25
-        above = 0.75 + 0.25 * normals[:, 2]
-        radiance = (
-            strength[:, None] * self.lamp_color + day[:, None] * self.day_color + above[:, None] * self.ambient
-        ) + surface.paints.glow[surface.triangle_paint[triangles], None]
-        return np.clip(self.exposure * radiance * surface.albedo(points, triangles), 0.0, 1.0) ** (1 / 2.2)
+        day = np.clip(normals @ self.day.astype(np.float32) + 0.25, 0.0, None) / 1.25
+        own = surface.paints.glow[surface.triangle_paint[triangles]]
+        parts = np.stack([strength, day, 0.75 + 0.25 * normals[:, 2], own], axis=1).astype(np.float32)
+        colors = np.stack([self.lamp_color, self.day_color, self.ambient, np.ones(3)]).astype(np.float32)
+        radiance = parts @ (np.float32(self.exposure) * colors) * surface.albedo(points, triangles)
+        return np.sqrt(np.clip(radiance, 0.0, 1.0))

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from geoguide3d.geometry.cameras import Camera
 from geoguide3d.scenes.rooms.light import Light
-from geoguide3d.scenes.rooms.primitives import Floats, Ints
+from geoguide3d.scenes.rooms.primitives import Ints
 from geoguide3d.scenes.rooms.surface import Surface
+from geoguide3d.scenes.rooms.textures import Singles
 from geoguide3d.scenes.scene import IGNORED_LABEL, NO_INSTANCE
 
 COLOR_NOISE = 0.012  # standard deviation per channel, of 1
@@ -42,7 +43,7 @@ class Frame:
     instances: Tensor
 
 
-def camera_rays(camera: Camera) -> NDArray[np.float32]:
+def camera_rays(camera: Camera) -> Singles:
     """Returns (H · W, 6) rays through the pixel centres whose directions have length 1 along the optical axis."""
     k = camera.intrinsics.numpy()
     u, v = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
@@ -57,10 +58,10 @@ class Shot:
     """What the rays of one camera hit: arrays of H · W rows."""
 
     camera: Camera
-    depth: NDArray[np.float32]
+    depth: Singles
     triangles: Ints
-    facing: Floats  # cosine between the surface's normal and the way to the camera
-    color: Floats  # (H · W, 3) sRGB in [0, 1]
+    facing: Singles  # cosine between the surface's normal and the way to the camera
+    color: Singles  # (H · W, 3) in [0, 1]
 
     @classmethod
     def take(cls, surface: Surface, light: Light, camera: Camera) -> Shot:
@@ -68,17 +69,15 @@ class Shot:
         rays = camera_rays(camera)
         depth, triangles = surface.cast(rays)
         seen = np.flatnonzero(triangles >= 0)
-        directions = rays[seen, 3:].astype(np.float64)
-        hit = triangles[seen]
+        directions, hit = rays[seen, 3:], triangles[seen]
         normals = surface.normals[hit]
-        along = (normals * directions).sum(axis=1)
-        normals = np.where(along[:, None] > 0, -normals, normals)
-        facing = np.zeros(len(depth))
-        facing[seen] = np.abs(along) / np.sqrt((directions**2).sum(axis=1))
-        color = np.zeros((len(depth), 3))
-        points = rays[seen, :3] + directions * depth[seen, None]
-        color[seen] = light.shade(surface, points, normals, hit)
-        return cls(camera, np.where(triangles >= 0, depth, 0.0).astype(np.float32), triangles, facing, color)
+        along = np.einsum("md,md->m", normals, directions)
+        normals *= -np.sign(along)[:, None]
+        facing = np.zeros(len(depth), dtype=np.float32)
+        facing[seen] = np.abs(along) / np.sqrt(np.einsum("md,md->m", directions, directions))
+        color = np.zeros((len(depth), 3), dtype=np.float32)
+        color[seen] = light.shade(surface, rays[seen, :3] + directions * depth[seen, None], normals, hit)
+        return cls(camera, np.where(triangles >= 0, depth, np.float32(0.0)), triangles, facing, color)
 
     def frame(self, surface: Surface, label_of: Ints) -> Frame:
         """Returns the exact frame; `label_of` (objects,) gives each object's label."""
@@ -95,11 +94,11 @@ class Shot:
 
     def sensed_color(self, random: np.random.Generator) -> Tensor:
         """Returns (H, W, 3) uint8: the image with this frame's exposure, white balance and pixel noise."""
-        gain = random.uniform(0.93, 1.07) * random.uniform(0.98, 1.02, 3)
+        gain = (random.uniform(0.93, 1.07) * random.uniform(0.98, 1.02, 3)).astype(np.float32)
         noise = random.standard_normal(self.color.shape, dtype=np.float32) * np.float32(COLOR_NOISE)
-        noisy = np.clip(self.color * gain + noise, 0.0, 1.0)
+        noisy = np.clip(self.color * gain + noise, 0.0, 1.0) * np.float32(255)
         size = (self.camera.height, self.camera.width, 3)
-        return torch.from_numpy((noisy * 255 + 0.5).astype(np.uint8).reshape(size))
+        return torch.from_numpy((noisy + np.float32(0.5)).astype(np.uint8).reshape(size))
 
     def sensed_depth(self, surface: Surface, random: np.random.Generator) -> Tensor:
         """Returns (H, W) float32 metres: depth with noise, and 0 at grazing angles, edges, dark and shiny paint."""
@@ -108,17 +107,19 @@ class Shot:
         noise = random.standard_normal(size, dtype=np.float32) * (DEPTH_NOISE_M + DEPTH_NOISE_PER_M * depth**2)
         chance = random.random(size, dtype=np.float32)
         blotch = np.kron(random.random((-(-size[0] // 8), -(-size[1] // 8))), np.ones((8, 8)))[: size[0], : size[1]]
-        step = np.zeros(size, dtype=bool)
-        for axis in (0, 1):
-            jump = np.abs(np.diff(depth, axis=axis)) > _EDGE_STEP * np.minimum(*_neighbours(depth, axis))
-            first, second = _neighbours(step, axis)
-            first |= jump
-            second |= jump
         holes = surface.paints.holes[surface.triangle_paint[self.triangles]].reshape(size)
         missing = (0.5 * blotch + 0.5 * chance < holes) | (self.facing.reshape(size) < _GRAZING)
-        missing |= (step & (chance < _EDGE_HOLES)) | (chance < _RANDOM_HOLES) | (depth > _REACH_M)
+        missing |= (_depth_edges(depth) & (chance < _EDGE_HOLES)) | (chance < _RANDOM_HOLES) | (depth > _REACH_M)
         return torch.from_numpy(np.where(missing | (depth <= 0), 0.0, depth + noise).astype(np.float32))
 
 
-def _neighbours(image: NDArray[np.generic], axis: int) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
-    return (image[:-1], image[1:]) if axis == 0 else (image[:, :-1], image[:, 1:])
+def _depth_edges(depth: Singles) -> NDArray[np.bool_]:
+    """Returns (H, W): the pixels on both sides of a step in depth."""
+    edges = np.zeros(depth.shape, dtype=np.bool_)
+    across = np.abs(depth[:, 1:] - depth[:, :-1]) > _EDGE_STEP * np.minimum(depth[:, 1:], depth[:, :-1])
+    down = np.abs(depth[1:] - depth[:-1]) > _EDGE_STEP * np.minimum(depth[1:], depth[:-1])
+    edges[:, 1:] |= across
+    edges[:, :-1] |= across
+    edges[1:] |= down
+    edges[:-1] |= down
+    return edges

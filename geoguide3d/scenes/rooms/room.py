@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache, partial, reduce
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from geoguide3d.geometry.cameras import Camera
-from geoguide3d.scenes.rooms.categories import CATEGORIES, CATEGORY_OF
+from geoguide3d.scenes.rooms.categories import CATEGORIES, CATEGORY_OF, STRUCTURE
 from geoguide3d.scenes.rooms.furnishing import Furnishing, Placed
 from geoguide3d.scenes.rooms.layouts import layout_for
 from geoguide3d.scenes.rooms.light import Light
@@ -24,7 +24,7 @@ from geoguide3d.scenes.rooms.sampling import sample_surface, seen_from
 from geoguide3d.scenes.rooms.shape import Vary
 from geoguide3d.scenes.rooms.splits import Split, draw_color, stream
 from geoguide3d.scenes.rooms.surface import Painted, Surface
-from geoguide3d.scenes.rooms.walk import walk
+from geoguide3d.scenes.rooms.walk import Walkable
 from geoguide3d.scenes.scene import Scene
 from geoguide3d.scenes.view import View
 
@@ -79,10 +79,7 @@ class Room:
     def solid(self) -> Boxes:
         """Boxes around all parts of the furniture."""
         boxes = [Boxes.of(placed.shape, placed.pose) for placed in self.placed]
-        whole = boxes[0]
-        for more in boxes[1:]:
-            whole = whole.joined(more)
-        return whole
+        return reduce(Boxes.joined, boxes)
 
     @cached_property
     def _labels(self) -> Ints:
@@ -90,8 +87,9 @@ class Room:
 
     def cameras(self, count: int = WALK_VIEWS, width: int = WALK_WIDTH, height: int = WALK_HEIGHT) -> list[Camera]:
         """Returns the cameras of the walk: OpenCV axes, room frame, metres."""
-        random = stream(self._split, self._seed, "walk")
-        return walk(self.plan, self.solid, self._surface, (count, width, height), random)
+        things = np.arange(len(STRUCTURE), len(self.objects))
+        way = Walkable(self.plan, self.solid, self._surface, things)
+        return way.walk(count, width, height, stream(self._split, self._seed, "walk"))
 
     def render(self, camera: Camera) -> Frame:
         """Returns the exact picture and ground truth that a camera sees."""
@@ -121,14 +119,14 @@ class Room:
         normals towards the seen side, labels (index in CATEGORIES) and instances (index in `objects`)."""
         points, triangles = sample_surface(self._surface, stream(self._split, self._seed, "points"))
         rows, normals = seen_from(self._surface, points, triangles, self.cameras())
-        points, triangles = points[rows], triangles[rows]
+        points, triangles = points[rows].astype(np.float32), triangles[rows]
         colors = self._light.shade(self._surface, points, normals, triangles)
         instances = self._surface.triangle_object[triangles]
         return Scene(
-            points=torch.from_numpy(points.astype(np.float32)),
+            points=torch.from_numpy(points),
             up=torch.tensor([0.0, 0.0, 1.0]),
-            colors=torch.from_numpy(colors.astype(np.float32)),
-            normals=torch.from_numpy(normals.astype(np.float32)),
+            colors=torch.from_numpy(colors),
+            normals=torch.from_numpy(normals),
             labels=torch.from_numpy(self._labels[instances]),
             instances=torch.from_numpy(instances),
             name=self.name,
@@ -156,12 +154,12 @@ def _paints(color: str, material: str, split: Split, random: np.random.Generator
     frame = draw_paint(trim, "wood" if random.random() < 0.7 else "metal", split, random)
     accents = ("red", "yellow", "blue", "orange", "pink")
     accent = draw_paint(accents[int(random.integers(len(accents)))], "paper", split, random)
-    lit = Paint(main.texture, main.base, main.other, main.scale, glow=0.55)
+    lit = replace(main, glow=0.5, holes=0.0)
     return {**FIXED, "main": main, "frame": frame, "accent": accent, "lit": lit}
 
 
 def _light(plan: Plan, placed: Sequence[Placed], random: np.random.Generator) -> Light:
-    lamp = np.array([plan.width / 2, plan.depth / 2, plan.height - 0.25])
+    lamp = np.array([plan.width / 2, plan.depth / 2, plan.height - 0.3])
     if plan.notch is not None:
         lamp[:2] *= 0.75
     for item in placed:

@@ -9,6 +9,7 @@ import numpy as np
 from geoguide3d.geometry.cameras import Camera
 from geoguide3d.scenes.rooms.primitives import Floats, Ints
 from geoguide3d.scenes.rooms.surface import Surface
+from geoguide3d.scenes.rooms.textures import Singles
 
 SPACING_M = 0.02
 _SAMPLES_PER_CELL = 2.5
@@ -16,7 +17,7 @@ _OFF_M = 0.001  # a point is seen when the way to a point this far above it is f
 
 
 def sample_surface(surface: Surface, random: np.random.Generator) -> tuple[Floats, Ints]:
-    """Returns (N, 3) points and (N,) triangles: one point per 2 cm cell of each object, nearest to the cell's middle."""
+    """Returns (N, 3) points and (N,) triangles: per 2 cm cell of an object, the one nearest its middle."""
     per_triangle = random.poisson(surface.areas / SPACING_M**2 * _SAMPLES_PER_CELL)
     triangles = np.repeat(np.arange(len(per_triangle)), per_triangle)
     u, v = random.random((2, len(triangles)))
@@ -35,7 +36,7 @@ def sample_surface(surface: Surface, random: np.random.Generator) -> tuple[Float
     return points[kept], triangles[kept].astype(np.int64)
 
 
-def seen_from(surface: Surface, points: Floats, triangles: Ints, cameras: Sequence[Camera]) -> tuple[Ints, Floats]:
+def seen_from(surface: Surface, points: Floats, triangles: Ints, cameras: Sequence[Camera]) -> tuple[Ints, Singles]:
     """Returns the rows of points that a camera sees, in order, and their (M, 3) normals towards the first that does."""
     normals = surface.normals[triangles].copy()
     waiting = np.ones(len(points), dtype=bool)
@@ -49,8 +50,8 @@ def seen_from(surface: Surface, points: Floats, triangles: Ints, cameras: Sequen
         rows = rows[inside]
         eye = camera.center_world.numpy()
         towards = eye - points[rows]
-        flip = (normals[rows] * towards).sum(axis=1) < 0
-        turned = np.where(flip[:, None], -normals[rows], normals[rows])
+        facing = np.einsum("md,md->m", normals[rows], towards)
+        turned = np.where(facing[:, None] < 0, -normals[rows], normals[rows])
         hidden = surface.blocked(np.broadcast_to(eye, towards.shape), points[rows] + _OFF_M * turned, slack=1e-5)
         normals[rows[~hidden]] = turned[~hidden]
         waiting[rows[~hidden]] = False

@@ -14,6 +14,7 @@ from geoguide3d.scenes.rooms.materials import Paint, PaintTable
 from geoguide3d.scenes.rooms.placement import Pose
 from geoguide3d.scenes.rooms.primitives import Floats, Ints, Mesh, joined
 from geoguide3d.scenes.rooms.shape import Shape
+from geoguide3d.scenes.rooms.textures import Singles
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,12 @@ class Surface:
         cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         length = np.linalg.norm(cross, axis=1)
         self.areas: Floats = length / 2
-        self.normals: Floats = cross / np.maximum(length, 1e-12)[:, None]
+        self.normals: Singles = (cross / np.maximum(length, 1e-12)[:, None]).astype(np.float32)
         self.paints = PaintTable(paints)
-        self._yaw = np.array([painted.pose.yaw for painted in objects])
-        self._position = np.array([painted.pose.position for painted in objects])
+        into = np.stack([painted.pose.rotation.T for painted in objects])
+        self._own_from_room = into.astype(np.float32)[self.triangle_object]
+        away = np.stack([-painted.pose.rotation.T @ painted.pose.position for painted in objects])
+        self._own_origin = away.astype(np.float32)[self.triangle_object]
 
     @cached_property
     def _scene(self) -> Any:
@@ -70,39 +73,45 @@ class Surface:
         except ImportError as error:
             raise ImportError("procedural rooms cast rays with open3d: pip install 'geoguide3d[open3d]'") from error
         scene = o3d.t.geometry.RaycastingScene()
-        vertices = o3d.core.Tensor(self.mesh.vertices.astype(np.float32))
-        scene.add_triangles(vertices, o3d.core.Tensor(self.mesh.triangles.astype(np.uint32)))
+        scene.add_triangles(
+            _tensor(self.mesh.vertices.astype(np.float32)), _tensor(self.mesh.triangles.astype(np.uint32))
+        )
         return scene
 
-    def cast(self, rays: NDArray[np.float32]) -> tuple[NDArray[np.float32], Ints]:
+    def cast(self, rays: Singles) -> tuple[Singles, Ints]:
         """Returns, per ray, the multiple of its direction to the first surface (inf: none) and the triangle (-1).
 
         Args:
-            rays: (M, 6) origin and direction.
+            rays: (M, 6) float32 origin and direction.
         """
-        import open3d as o3d
-
-        answer = self._scene.cast_rays(o3d.core.Tensor(np.ascontiguousarray(rays, dtype=np.float32)))
+        answer = self._scene.cast_rays(_tensor(rays))
         triangle = answer["primitive_ids"].numpy().astype(np.int64)
         distance = answer["t_hit"].numpy()
         return distance, np.where(np.isfinite(distance), triangle, -1)
 
-    def blocked(self, starts: Floats, ends: Floats, slack: float = 1e-3) -> NDArray[np.bool_]:
-        """Returns (M,) whether something stands between starts and ends (broadcast, (M, 3)); `slack` of the way at
-        either end does not count."""
-        import open3d as o3d
+    def blocked(self, starts: Floats | Singles, ends: Floats | Singles, slack: float = 1e-3) -> NDArray[np.bool_]:
+        """Returns (M,) whether something stands between starts and ends, (M, 3) metres each.
 
-        starts, ends = np.broadcast_arrays(starts, ends)
-        rays = np.concatenate([starts, ends - starts], axis=1).astype(np.float32)
-        hit = self._scene.test_occlusions(o3d.core.Tensor(rays), tnear=slack, tfar=1.0 - slack)
+        Args:
+            slack: share of the way at either end that does not count.
+        """
+        rays = np.empty((len(starts), 6), dtype=np.float32)
+        rays[:, :3], rays[:, 3:] = starts, ends - starts
+        hit = self._scene.test_occlusions(_tensor(rays), tnear=slack, tfar=1.0 - slack)
         return np.asarray(hit.numpy(), dtype=np.bool_)
 
-    def albedo(self, points: Floats, triangles: Ints) -> Floats:
-        """Returns (M, 3) linear RGB that the surface reflects at points on the given triangles."""
-        owner = self.triangle_object[triangles]
-        away = points - self._position[owner]
-        cosine, sine = np.cos(self._yaw)[owner], np.sin(self._yaw)[owner]
-        local = np.stack(
-            [cosine * away[:, 0] + sine * away[:, 1], cosine * away[:, 1] - sine * away[:, 0], away[:, 2]], axis=1
-        )
-        return self.paints.albedo(local, self.triangle_paint[triangles])
+    def albedo(self, points: Singles, triangles: Ints) -> Singles:
+        """Returns (M, 3) linear RGB that the surface reflects at points (M, 3) on the given triangles."""
+        turn = self._own_from_room[triangles]
+        own = np.empty_like(points)
+        own[:, 0] = turn[:, 0, 0] * points[:, 0] + turn[:, 0, 1] * points[:, 1]
+        own[:, 1] = turn[:, 1, 0] * points[:, 0] + turn[:, 1, 1] * points[:, 1]
+        own[:, 2] = points[:, 2]
+        return self.paints.albedo(own + self._own_origin[triangles], self.triangle_paint[triangles])
+
+
+def _tensor(values: NDArray[Any]) -> Any:
+    import open3d as o3d
+
+    convert: Any = o3d.core.Tensor  # its stubs do not know numpy's dtypes
+    return convert(np.ascontiguousarray(values))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ _CELL_M = 0.1
 _CLEARANCES_M = (0.3, 0.2, 0.1)
 _FOCAL = 0.82  # focal length over image width: 63 degrees wide
 _HEAD_M = 1.75  # nothing above this hinders walking
+_GOLDEN = 2.399963  # radians; turning on by it covers all directions evenly
+_RISES = (-0.6, -0.1, 0.35, -0.3)  # of the looks along the room
 
 
 def free_positions(plan: Plan, solid: Boxes) -> Floats:
@@ -79,29 +81,38 @@ def _route(positions: Floats, count: int, random: np.random.Generator) -> Floats
     return np.stack(columns, axis=1)
 
 
-def _targets(surface: Surface, eyes: Floats, random: np.random.Generator) -> Floats:
-    """Returns (V, 3) a point for every eye to look at: things seen rarely so far come first, near ones second."""
-    count = int(surface.triangle_object.max()) + 1
-    order = random.permutation(len(surface.areas))
-    keys = np.log(np.maximum(random.random(len(order)), 1e-12)) / np.maximum(surface.areas, 1e-9)
-    order = np.lexsort((-keys, surface.triangle_object))
-    starts = np.searchsorted(surface.triangle_object[order], np.arange(count))
-    seen = np.zeros(count)
-    corners = surface.mesh.vertices[surface.mesh.triangles]
-    middle = corners.mean(axis=1) + 0.01 * surface.normals
+def _targets(surface: Surface, things: Ints, eyes: Floats, random: np.random.Generator) -> Floats:
+    """Returns (V, 3) a point for every eye to look at.
+
+    Of the things in sight, those come first that few frames have shown so far, then those about two metres away.
+    """
+    owner = surface.triangle_object
+    middle = surface.mesh.vertices[surface.mesh.triangles].mean(axis=1) + 0.01 * surface.normals
+    keys = np.log(random.random(len(owner)) + 1e-12) / np.maximum(surface.areas, 1e-9)
+    order = np.lexsort((-keys, owner))  # per object, large triangles tend to the front
+    starts = np.searchsorted(owner[order], things)
+    ends = np.searchsorted(owner[order], things, side="right")
+    seen = np.zeros(len(things))
     looked = np.zeros((len(eyes), 3))
     for index, eye in enumerate(eyes):
-        candidates = order[np.minimum(starts + index % 4, len(order) - 1)]
-        points = middle[candidates]
+        points = middle[order[np.minimum(starts + index % 4, ends - 1)]]
         hidden = surface.blocked(np.broadcast_to(eye, points.shape), points)
-        distance = np.linalg.norm(points - eye, axis=1)
-        cost = seen + 0.25 * np.abs(distance - 1.6) + 4.0 * hidden + random.uniform(0, 0.8, count)
+        away = points - eye
+        distance = np.linalg.norm(away, axis=1)
+        cost = seen + 0.5 * np.abs(distance - 2.0) + 4.0 * hidden + random.uniform(0, 0.8, len(things))
         best = int(np.argmin(cost))
         looked[index] = points[best]
-        gaze = (points[best] - eye) / distance[best]
-        ahead = ((points - eye) / distance[:, None]) @ gaze
-        seen += (ahead > 0.85) & ~hidden
+        seen += (away @ away[best] > 0.87 * distance * distance[best]) & ~hidden
     return looked
+
+
+def _along_the_room(surface: Surface, eye: Floats, turn: float, rise: float) -> Floats:
+    """Returns a point in the direction, of those within 50 degrees of `turn`, in which the room reaches farthest."""
+    turns = turn + np.linspace(-0.87, 0.87, 7)
+    ways = np.stack([np.cos(turns), np.sin(turns), np.zeros(7)], axis=1)
+    reach, _ = surface.cast(np.concatenate([np.broadcast_to(eye, ways.shape), ways], axis=1).astype(np.float32))
+    way = ways[int(np.argmax(reach))]
+    return np.asarray(eye + way + (0.0, 0.0, rise))
 
 
 def look_at(eye: Floats, target: Floats, width: int, height: int) -> Camera:
@@ -117,29 +128,38 @@ def look_at(eye: Floats, target: Floats, width: int, height: int) -> Camera:
     return Camera(torch.tensor(k, dtype=torch.float64), torch.from_numpy(camera_from_world), width, height)
 
 
-def walk(plan: Plan, solid: Boxes, surface: Surface, size: Sequence[int], random: np.random.Generator) -> list[Camera]:
-    """Returns cameras along a walk through free floor at the height of a hand or an eye.
+@dataclass(frozen=True)
+class Walkable:
+    """What a walk needs to know of a room: its plan, the boxes to go around, its surface, the objects to look at."""
 
-    Two of three frames look at a thing, the third turns on and looks along the room, up or down.
+    plan: Plan
+    solid: Boxes
+    surface: Surface
+    things: Ints
 
-    Args:
-        size: (count, width, height).
-    """
-    count, width, height = size
-    places = _route(free_positions(plan, solid), count, random)
-    eyes = np.column_stack([places, random.uniform(1.25, 1.65, count)])
-    targets = _targets(surface, eyes, random)
-    turn = random.uniform(0, 2 * np.pi)
-    cameras = []
-    for index, (eye, target) in enumerate(zip(eyes, targets, strict=True)):
-        if index % 3 == 2:
-            turn += 2.4
-            rise = (-0.55, 0.05, 0.5, -0.2)[index // 3 % 4]
-            target = eye + (np.cos(turn), np.sin(turn), rise)
-        flat = np.linalg.norm((target - eye)[:2])
-        steep = np.clip((target - eye)[2], -1.6 * flat - 0.2, 0.9 * flat + 0.1)
-        away = np.array([*(target - eye)[:2], steep])
-        if flat < 0.05:
-            away[:2] = (0.05 * np.cos(turn), 0.05 * np.sin(turn))
-        cameras.append(look_at(eye, eye + away, width, height))
-    return cameras
+    def walk(self, count: int, width: int, height: int, random: np.random.Generator) -> list[Camera]:
+        """Returns cameras along a way over free floor, at the height of a hand or an eye.
+
+        Two of three frames look at a thing; the third turns on and looks along the room, down or up.
+        """
+        places = _route(free_positions(self.plan, self.solid), count, random)
+        eyes = np.column_stack([places, random.uniform(1.25, 1.65, count)])
+        targets = _targets(self.surface, self.things, eyes, random)
+        turn = random.uniform(0, 2 * np.pi)
+        cameras = []
+        for index, (eye, target) in enumerate(zip(eyes, targets, strict=True)):
+            if index % 3 == 2:
+                turn += _GOLDEN
+                target = _along_the_room(self.surface, eye, turn, _RISES[index // 3 % len(_RISES)])
+            cameras.append(look_at(eye, _not_too_steep(eye, target, turn), width, height))
+        return cameras
+
+
+def _not_too_steep(eye: Floats, target: Floats, turn: float) -> Floats:
+    """Returns the target, moved so that the camera looks at most 58 degrees down and 42 up."""
+    away = target - eye
+    flat = float(np.hypot(away[0], away[1]))
+    if flat < 0.1:
+        away[:2], flat = (0.1 * np.cos(turn), 0.1 * np.sin(turn)), 0.1
+    away[2] = np.clip(away[2], -1.6 * flat, 0.9 * flat)
+    return np.asarray(eye + away)

@@ -35,9 +35,10 @@ def _sink(shape: Shape, vary: Vary, style: str) -> None:
         long = width * 1.9
         shape.box("frame", (long, depth + 0.1, height - 0.05), (0, 0, 0))
         for side in (-1, 1):
-            top = (long / 2 - width * 0.42, depth + 0.12, 0.05)
-            shape.box("main", top, (side * (long + width * 0.84) / 4, 0, height - 0.05))
-        shape.tub("main", (width * 0.86, depth * 0.9, 0.08), (0, 0.02, height - 0.049), 0.8, wall=0.025)
+            door = (long / 2 - 0.02, 0.016, height - 0.14)
+            shape.box("white", door, (side * long / 4, (depth + 0.1) / 2 + 0.008, 0.05))
+        shape.box("main", (long + 0.02, depth + 0.13, 0.03), (0, 0, height - 0.05))
+        shape.tub("main", (width, depth * 0.95, 0.09), (-long * 0.2, 0.02, height - 0.02), 0.8, wall=0.025)
     _tap(shape, -depth / 2 + 0.05, height - 0.03)
 
 
@@ -66,21 +67,25 @@ def _toilet(shape: Shape, vary: Vary, style: str) -> None:
         shape.turned("main", [(0, 0), (width / 2, 0), (width / 2, 0.03), (0, 0.03)], (0, 0.05, seat), length / width)
 
 
+def _surround(shape: Shape, role: str, long: float, deep: float, height: float) -> None:
+    """Adds the four walls around a built-in bath."""
+    for side in (-1, 1):
+        shape.box(role, (long, 0.1, height), (0, side * (deep / 2 - 0.05), 0))
+        shape.box(role, (0.1, deep - 0.2, height), (side * (long / 2 - 0.05), 0, 0))
+
+
 def _bathtub(shape: Shape, vary: Vary, style: str) -> None:
     long, deep, height = vary(1.6, 0.06), vary(0.74, 0.06), vary(0.56, 0.06)
     if style == "panelled":
-        shape.box("main", (long, deep, height - 0.06), (0, 0, 0))
-        shape.tub("main", (long, deep, 0.08), (0, 0, height - 0.059), 0.75, wall=0.06)
+        _surround(shape, "main", long, deep, height - 0.02)
+        shape.tub("main", (long - 0.06, deep - 0.06, height - 0.03), (0, 0, 0.03), 0.8, wall=0.06)
     elif style == "clawfoot":
         shape.legs("metal", (long * 0.6, deep * 0.55), 0.14, 0.04)
         shape.tub("main", (long, deep, height - 0.08), (0, 0, 0.12), 0.1, wall=0.04)
     elif style == "oval":
         shape.tub("main", (long, deep, height), (0, 0, 0), 0.0, wall=0.06)
     elif style == "tiled":
-        for y in (-deep / 2 + 0.05, deep / 2 - 0.05):
-            shape.box("tiles", (long, 0.1, height), (0, y, 0))
-        for x in (-long / 2 + 0.05, long / 2 - 0.05):
-            shape.box("tiles", (0.1, deep - 0.2, height), (x, 0, 0))
+        _surround(shape, "tiles", long, deep, height)
         shape.tub("main", (long - 0.2, deep - 0.2, height * 0.9), (0, 0, 0.03), 0.8, wall=0.03)
     else:
         shape.tub("main", (long, deep, height), (0, 0, 0), 0.85, wall=0.05)

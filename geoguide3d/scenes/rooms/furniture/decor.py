@@ -109,18 +109,15 @@ def _rug(shape: Shape, vary: Vary, style: str) -> None:
 
 
 def _curtain(shape: Shape, vary: Vary, style: str) -> None:
-    """Builds a curtain for a window of unit width at the origin; placing it stretches nothing: it hangs beside."""
-    width, height = vary(0.34, 0.15), 1.0
+    """Adds drapes on both sides of the origin, or one wide one, and the rod that they hang from."""
+    width = vary(0.34, 0.15)
     high = vary(2.0, 0.06) if style in ("long", "gathered") else vary(1.35, 0.06)
-    rod = high * height
-    sides = (0.0,) if style == "single" else (-1.0, 1.0)
-    reach = vary(0.62, 0.1)
-    shape.cylinder("metal", 0.012, 0.05, (0, -0.02, rod - 0.03))
-    shape.box("metal", (2 * (reach + width / 2), 0.025, 0.025), (0, 0, rod))
+    reach, folds, wide = vary(0.62, 0.1), 5, width
+    sides: tuple[float, ...] = (-1.0, 1.0)
+    if style == "single":
+        folds, wide, sides = 8, width * 1.6, (vary.pick((-1.0, 1.0)),)
+    shape.box("metal", (2 * (reach + wide / 2), 0.025, 0.025), (0, 0, high))
     for side in sides:
-        folds = 5
-        wide = width if style != "single" else reach * 2
-        folds = folds if style != "single" else 11
         for fold in range(folds):
             x = side * reach + (fold - (folds - 1) / 2) * wide / folds
             radius = wide / folds * 0.56
