@@ -33,11 +33,12 @@ def read_color(path: Path) -> Tensor:
     """
     with _opened(path) as image:
         upright = ImageOps.exif_transpose(image)
-        if upright.mode == "F":
-            raise ValueError(f"{path}: a colour image of floats has no range; save it as JPEG or PNG")
-        if upright.mode.startswith("I"):
-            upright = Image.fromarray((np.asarray(upright).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-        return torch.from_numpy(np.array(upright.convert("RGB")))
+        upright.load()
+    if upright.mode == "F":
+        raise ValueError(f"{path}: a colour image of floats has no range; save it as JPEG or PNG")
+    if upright.mode.startswith("I"):
+        upright = Image.fromarray((np.asarray(upright).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+    return torch.from_numpy(np.array(upright.convert("RGB")))
 
 
 def read_depth(path: Path, units_per_metre: float) -> Tensor:
@@ -47,9 +48,10 @@ def read_depth(path: Path, units_per_metre: float) -> Tensor:
         ValueError: the file cannot be read, or is an 8-bit picture of depth and not depth.
     """
     with _opened(path) as image:
-        if not image.mode.startswith("I"):
-            raise ValueError(f"{path}: depth must be a 16-bit grey PNG, this one is {image.mode}; export raw depth")
-        return torch.from_numpy(np.asarray(image).astype(np.float32) / np.float32(units_per_metre))
+        mode, units = image.mode, np.asarray(image)
+    if not mode.startswith("I"):
+        raise ValueError(f"{path}: depth must be a 16-bit grey PNG, this one is {mode}; export raw depth")
+    return torch.from_numpy(units.astype(np.float32) / np.float32(units_per_metre))
 
 
 def write_color(path: Path, color: Tensor) -> None:
@@ -79,5 +81,5 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
             yield image
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: not a readable image ({error}); copy or export it again") from error
