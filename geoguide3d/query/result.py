@@ -1,0 +1,51 @@
+"""The answer to prompts, and the rule that makes masks of cosines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+NO_PROMPT = -1
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """What each point answers to each prompt.
+
+    Args:
+        prompts: the K prompts.
+        scores: (N, K) float32 cosines.
+        labels: (N,) int64, index of the best prompt whose mask holds the point, -1 where no mask does.
+        masks: (N, K) bool, the points that belong to each prompt; a point may belong to several.
+    """
+
+    prompts: tuple[str, ...]
+    scores: Tensor
+    labels: Tensor
+    masks: Tensor
+
+
+def unit_rows(features: Tensor) -> Tensor:
+    """Returns the rows at unit length, float32; rows of zeros stay zero and have cosine 0 with everything."""
+    return torch.nn.functional.normalize(features.to(torch.float32), dim=1)
+
+
+def answer(
+    prompts: Sequence[str],
+    scores: Tensor,  # (N, K) cosines with the prompts
+    threshold: float | None,
+    negative_scores: Tensor,  # (N, M) cosines with the negatives
+    opposed: Tensor,  # (M, K) bool, whether a negative is used against a prompt
+) -> QueryResult:
+    """Returns the result of the mask rule (see MaskRule)."""
+    masks = torch.ones_like(scores, dtype=torch.bool) if threshold is None else scores >= threshold
+    for prompt in range(scores.shape[1]):
+        against = negative_scores[:, opposed[:, prompt]]
+        if against.shape[1]:
+            masks[:, prompt] &= scores[:, prompt] > against.amax(dim=1)
+    best = scores.masked_fill(~masks, -torch.inf).argmax(dim=1)
+    labels = torch.where(masks.any(dim=1), best, NO_PROMPT)
+    return QueryResult(tuple(prompts), scores, labels, masks)

@@ -1,0 +1,3 @@
+from geoguide3d.cli.distill import main
+
+raise SystemExit(main())

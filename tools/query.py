@@ -1,0 +1,3 @@
+from geoguide3d.cli.query import main
+
+raise SystemExit(main())
