@@ -12,8 +12,7 @@ from torch.nn.functional import max_pool2d
 
 from geoguide3d.geometry.cameras import Camera
 
-# Half sides of z-buffer splats in pixels: steps of at most 3/2 keep the number of drawing passes small.
-_SPLAT_RADII_PX = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+_SPLAT_RADII_PX = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)  # few, because each is a drawing pass
 _SPACING_SAMPLE = 4096
 _SPACING_NEIGHBOUR = 6
 
@@ -118,16 +117,16 @@ def _depth_at(depth_map: Tensor, u: Tensor, v: Tensor, camera: Camera) -> Tensor
 def z_buffer(points: Tensor, camera: Camera, splat_radius_m: float) -> Tensor:
     """Returns the (H, W) float32 z-depth of the nearest point at each pixel, 0 where there is none.
 
-    It stands in for sensor depth where a scan has none. A point is drawn as a square that faces the camera, so a
-    surface closes where the points on it are denser than the squares are wide; rims hide up to one radius around them.
+    It stands in for sensor depth where a scan has none. Points of like depth are drawn as squares, which closes the
+    gaps between them, and the drawing then shrinks by as much (a closing of grey-level morphology), so that rims stay
+    where they are and slanted surfaces keep their depth.
 
     Args:
         points: (N, 3) metres, in the world of the camera.
-        splat_radius_m: half side of the square, metres (see `splat_radius`). On the image it never passes an eighth of
-            the width, so that a stray point before the lens does not hide the scene.
+        splat_radius_m: half side of the square, metres (see `splat_radius`); on the image at most W / 8.
     """
     largest = max(1, camera.width // 8)
-    canvas = _padded(camera, largest)  # points just outside the image still cover pixels inside it
+    canvas = _padded(camera, largest)  # points just outside the image help to close gaps inside it
     u, v, z = project(points, canvas)
     column, row = u.round_(), v.round_()
     inside = (z > 0) & (column >= 0) & (column < canvas.width) & (row >= 0) & (row < canvas.height)
@@ -140,7 +139,7 @@ def z_buffer(points: Tensor, camera: Camera, splat_radius_m: float) -> Tensor:
     for index in torch.unique(step).tolist():
         drawn = depth.new_full((canvas.height * canvas.width,), torch.inf)
         drawn.scatter_reduce_(0, pixel[step == index], depth[step == index], "amin")
-        torch.minimum(nearest, _spread(drawn.view_as(nearest), radii[index]), out=nearest)
+        torch.minimum(nearest, _without_gaps(drawn.view_as(nearest), radii[index]), out=nearest)
     image = nearest[largest : largest + camera.height, largest : largest + camera.width]
     return image.masked_fill(image == torch.inf, 0.0)
 
@@ -168,10 +167,15 @@ def _padded(camera: Camera, margin_px: int) -> Camera:
     )
 
 
-def _spread(depth: Tensor, radius_px: int) -> Tensor:
-    """Returns the minimum of (H, W) depth over the square of half side radius_px around each pixel."""
+def _without_gaps(depth: Tensor, radius_px: int) -> Tensor:
+    """Returns (H, W) depth whose gaps (inf) of up to 2 · radius_px are filled with the depth around them."""
     if radius_px == 0:
         return depth
+    spread = -_window_maximum(-depth, radius_px)
+    return _window_maximum(spread, radius_px)
+
+
+def _window_maximum(image: Tensor, radius_px: int) -> Tensor:
     side = 2 * radius_px + 1
-    nearness = max_pool2d(-depth[None, None], (1, side), stride=1, padding=(0, radius_px))
-    return -max_pool2d(nearness, (side, 1), stride=1, padding=(radius_px, 0))[0, 0]
+    rows = max_pool2d(image[None, None], (1, side), stride=1, padding=(0, radius_px))
+    return max_pool2d(rows, (side, 1), stride=1, padding=(radius_px, 0))[0, 0]
