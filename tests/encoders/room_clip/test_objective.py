@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+import torch
+
+from geoguide3d.encoders.room_clip.captions import Attributes, CaptionWriter
+from geoguide3d.encoders.room_clip.networks import RoomClip, RoomClipConfig
+from geoguide3d.encoders.room_clip.objective import Sampling, draw_captions, sample_pixels, sigmoid_loss
+
+
+def test_small_and_large_objects_give_equally_many_pixels() -> None:
+    objects = torch.zeros(2, 20, 20, dtype=torch.int64)
+    objects[:, :2, :4] = 5
+    objects[:, 19] = -1
+    chosen = sample_pixels(objects, Sampling(pixels_per_object=6, pixels_per_image=0), torch.Generator())
+    seen = objects.flatten()[chosen]
+    assert (seen == 0).sum() == (seen == 5).sum() == 12  # per image, though the object's row is the same
+    assert (chosen < 400).sum() == 12
+    assert len(chosen.unique()) == len(chosen)
+
+
+def test_an_object_with_few_pixels_gives_all_of_them() -> None:
+    objects = torch.zeros(1, 8, 8, dtype=torch.int64)
+    objects[0, 3, 4:6] = 1
+    chosen = sample_pixels(objects, Sampling(pixels_per_object=6, pixels_per_image=0), torch.Generator())
+    assert sorted(chosen[objects.flatten()[chosen] == 1].tolist()) == [28, 29]
+
+
+def test_further_pixels_come_from_anywhere_but_unlabelled_ones() -> None:
+    objects = torch.zeros(4, 40, 40, dtype=torch.int64)
+    objects[:, 20:] = -1
+    chosen = sample_pixels(objects, Sampling(pixels_per_object=1, pixels_per_image=100), torch.Generator())
+    assert 150 < len(chosen) < 260
+    assert bool((objects.flatten()[chosen] == 0).all())
+
+
+def test_rare_categories_are_spoken_of_as_often() -> None:
+    things = [Attributes("wall", "gray", "plaster")] * 99 + [Attributes("lamp", "red", "glass")]
+    captions = draw_captions(things, CaptionWriter(("wall", "lamp")), 200, random.Random(0))
+    assert len({caption.text for caption in captions}) == len(captions)
+    lamps = sum(caption.is_true_of(things[-1]) for caption in captions)
+    walls = sum(caption.is_true_of(things[0]) for caption in captions)
+    assert 0.5 < lamps / walls < 2
+
+
+def test_sigmoid_loss_is_that_of_its_equation() -> None:
+    model = RoomClip(RoomClipConfig(channels=2, stages=(4, 4, 4, 4), text_width=8, text_heads=2), word_count=3)
+    pixels = torch.tensor([[3.0, 0.0], [0.0, 0.5]])
+    texts = torch.tensor([[1.0, 0.0]])
+    loss = sigmoid_loss(model, pixels, texts, torch.tensor([[True], [False]]))
+    # scale 10, bias -5: logits 10 · 1 - 5 and 10 · 0 - 5, both right
+    assert loss.item() == pytest.approx(math.log1p(math.exp(-5.0)), rel=1e-5)
+    assert model.relevant_cosine() == pytest.approx(0.5)
