@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+IGNORED, UNPREDICTED = 255, 256  # OpenScene's ids: a label that is not scored, a point without a prediction
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -29,7 +31,7 @@ class ConfusionMatrix:
         counts: (K + 1, K) int64 on the CPU, rows are predictions, the last one of points without.
     """
 
-    def __init__(self, num_classes: int, ignored: int = 255, unpredicted: int = 256) -> None:
+    def __init__(self, num_classes: int, ignored: int = IGNORED, unpredicted: int = UNPREDICTED) -> None:
         if num_classes < 1 or 0 <= ignored < num_classes or 0 <= unpredicted < num_classes:
             raise ValueError(f"ignored={ignored}, unpredicted={unpredicted} must lie outside of {num_classes} classes")
         self.num_classes = num_classes

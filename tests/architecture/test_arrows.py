@@ -1,4 +1,4 @@
-"""Walks the package and fails on an import between rooms that the architecture does not allow (docs/architecture.md)."""
+"""Walks the package and fails on an import between rooms that the architecture (docs/architecture.md) does not allow."""
 
 from __future__ import annotations
 

@@ -1,0 +1,3 @@
+from geoguide3d.cli.demo import main
+
+raise SystemExit(main())
