@@ -1,1 +1,8 @@
 """Compiled kernels behind torch operators, each with a readable PyTorch reference."""
+
+from __future__ import annotations
+
+from geoguide3d.ops.kernels import compiled
+from geoguide3d.ops.segment_reduce import segment_max, segment_mean, segment_sum, weighted_segment_mean
+
+__all__ = ["compiled", "segment_max", "segment_mean", "segment_sum", "weighted_segment_mean"]
