@@ -43,7 +43,7 @@ _OPENINGS = (Item("door"), Item("window", count=(1, 2)), Item("curtain", count=(
 _CLUTTER = (
     Item("plant", "corner", count=(0, 1)),
     Item("bin", "corner", count=(0, 1)),
-    Item("box", "any", count=(0, 2)),
+    Item("box", "any", count=(0, 1)),
     Item("book", count=(0, 2)),
     Item("vase", count=(0, 2)),
     Item("picture", count=(0, 2)),
@@ -143,7 +143,7 @@ _KITCHEN = Layout(
     ),
 )
 _DINING = Layout(
-    "dining room",
+    "kitchen diner",
     (3.4, 4.8),
     (3.2, 4.4),
     (
@@ -154,8 +154,8 @@ _DINING = Layout(
         Item("cabinet", "wall", count=(1, 2)),
         Item("mirror", count=(0, 1)),
         Item("lamp", "corner", count=(1, 2)),
-        Item("refrigerator", "corner", count=(0, 1)),
-        Item("oven", "wall", count=(0, 1)),
+        Item("refrigerator", "corner"),
+        Item("oven", "wall"),
         Item("vase", anchor="table"),
         Item("picture", count=(1, 2)),
         *_CLUTTER,
@@ -172,9 +172,10 @@ _STUDY_BEDROOM = Layout(
         Item("chair", "desk chair", "desk"),
         Item("monitor", anchor="desk"),
         Item("nightstand", "beside", "bed"),
+        Item("oven", "corner", count=(0, 1)),
         Item("shelf", "wall"),
         Item("lamp", "corner", "nightstand", (1, 2)),
-        Item("refrigerator", "corner", count=(0, 1)),
+        Item("refrigerator", "corner"),
         Item("cushion", anchor="bed", count=(0, 2)),
         Item("rug", "center", count=(0, 1)),
         Item("mirror", count=(0, 1)),

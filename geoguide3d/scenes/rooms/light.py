@@ -47,13 +47,12 @@ class Light:
         nearness = 1.0 / np.sqrt(np.maximum(squared, 1e-4))
         facing = np.clip(np.einsum("md,md->m", to_lamp, normals) * nearness, 0.0, None)
         downwards = 0.35 + 0.65 * np.clip(to_lamp[:, 2] * nearness, 0.0, None)
-        strength = facing * downwards / (0.6 + 0.12 * squared)
-        rows = np.flatnonzero(strength > 0.01)
-        dark = surface.blocked(points[rows] + np.float32(0.004) * normals[rows], lamp)
-        strength[rows[dark]] *= _SHADOW
+        dark = surface.blocked(points + np.float32(0.004) * normals, lamp)
+        strength = facing * downwards / (0.6 + 0.12 * squared) * np.where(dark, np.float32(_SHADOW), np.float32(1.0))
         day = np.clip(normals @ self.day.astype(np.float32) + 0.25, 0.0, None) / 1.25
         own = surface.paints.glow[surface.triangle_paint[triangles]]
         parts = np.stack([strength, day, 0.75 + 0.25 * normals[:, 2], own], axis=1).astype(np.float32)
         colors = np.stack([self.lamp_color, self.day_color, self.ambient, np.ones(3)]).astype(np.float32)
-        radiance = parts @ (np.float32(self.exposure) * colors) * surface.albedo(points, triangles)
-        return np.sqrt(np.clip(radiance, 0.0, 1.0))
+        radiance = parts @ (np.float32(self.exposure) * colors)
+        radiance *= surface.albedo(points, triangles)
+        return np.sqrt(np.clip(radiance, 0.0, 1.0, out=radiance), out=radiance)

@@ -127,9 +127,10 @@ class PaintTable:
         """Returns (M, 3) linear RGB of the paints `ids` (M,) at points (M, 3), metres in the objects' own frames."""
         mix = np.zeros(len(points), dtype=np.float32)
         textures = self._texture[ids]
-        for index in np.unique(textures):
-            texture = list(TEXTURES.values())[index]
+        for index, texture in enumerate(TEXTURES.values()):
             rows = np.flatnonzero(textures == index)
+            if len(rows) == 0:
+                continue
             scaled = points[rows] + np.float32(0.0137)  # off the faces, which lie on the patterns' seams
             mix[rows] = texture.pattern(scaled * self._scale[ids[rows], None])
-        return self._base[ids] + np.clip(mix, 0.0, 1.0)[:, None] * self._change[ids]
+        return self._base.take(ids, axis=0) + np.clip(mix, 0.0, 1.0)[:, None] * self._change.take(ids, axis=0)

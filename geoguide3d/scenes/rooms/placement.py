@@ -36,6 +36,11 @@ class Pose:
         moved = self.rotation[:2, :2] @ (x, y)
         return self.x + float(moved[0]), self.y + float(moved[1])
 
+    def from_room(self, x: float, y: float) -> tuple[float, float, float]:
+        """Returns the object's (x, y, z) of a point of the room's floor."""
+        own = self.rotation.T @ (np.array([x, y, 0.0]) - self.position)
+        return float(own[0]), float(own[1]), float(own[2])
+
 
 @dataclass(frozen=True)
 class Boxes:

@@ -85,7 +85,8 @@ class Plan:
             ends = ((*low, 0.0), (high[0], low[1], 0.0), (*high, 0.0), (low[0], high[1], 0.0))
             corners = np.array(ends)
             shell["floor"].add("main", Mesh(corners, np.array([[0, 1, 2], [0, 2, 3]])))
-            shell["ceiling"].add("main", Mesh(corners + (0, 0, self.height), np.array([[0, 2, 1], [0, 3, 2]])))
+            raised = corners + np.array([0.0, 0.0, self.height])
+            shell["ceiling"].add("main", Mesh(raised, np.array([[0, 2, 1], [0, 3, 2]])))
         return shell
 
     def rectangles(self) -> list[tuple[tuple[float, float], tuple[float, float]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -45,45 +46,46 @@ class Frame:
 
 def camera_rays(camera: Camera) -> Singles:
     """Returns (H · W, 6) rays through the pixel centres whose directions have length 1 along the optical axis."""
-    k = camera.intrinsics.numpy()
-    u, v = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
-    x, y = (u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1]
-    directions = np.stack([x, y, np.ones_like(x)], axis=-1).reshape(-1, 3) @ camera.camera_from_world[:3, :3].numpy()
-    origins = np.broadcast_to(camera.center_world.numpy(), directions.shape)
-    return np.concatenate([origins, directions], axis=1).astype(np.float32)
+    fx, fy, cx, cy = (float(camera.intrinsics[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    rays = np.empty((camera.height, camera.width, 6), dtype=np.float32)
+    world_from_camera = camera.camera_from_world[:3, :3].T.numpy()
+    across = (np.arange(camera.width) - cx)[None, :, None] / fx * world_from_camera[:, 0]
+    down = (np.arange(camera.height) - cy)[:, None, None] / fy * world_from_camera[:, 1]
+    rays[..., :3] = camera.center_world.numpy()
+    rays[..., 3:] = across + (down + world_from_camera[:, 2])
+    return rays.reshape(-1, 6)
 
 
-@dataclass(frozen=True)
 class Shot:
-    """What the rays of one camera hit: arrays of H · W rows."""
+    """What the rays of one camera hit: rows are pixels, H · W of them; the colour is computed when it is asked for.
 
-    camera: Camera
-    depth: Singles
-    triangles: Ints
-    facing: Singles  # cosine between the surface's normal and the way to the camera
-    color: Singles  # (H · W, 3) in [0, 1]
+    Attributes:
+        camera: the camera.
+        depth: (H · W,) float32 metres, 0 = nothing.
+        triangles: (H · W,) what each ray hit, -1 = nothing.
+    """
 
-    @classmethod
-    def take(cls, surface: Surface, light: Light, camera: Camera) -> Shot:
-        """Returns the shot of a camera."""
-        rays = camera_rays(camera)
-        depth, triangles = surface.cast(rays)
-        seen = np.flatnonzero(triangles >= 0)
-        directions, hit = rays[seen, 3:], triangles[seen]
-        normals = surface.normals[hit]
-        along = np.einsum("md,md->m", normals, directions)
-        normals *= -np.sign(along)[:, None]
-        facing = np.zeros(len(depth), dtype=np.float32)
-        facing[seen] = np.abs(along) / np.sqrt(np.einsum("md,md->m", directions, directions))
-        color = np.zeros((len(depth), 3), dtype=np.float32)
-        color[seen] = light.shade(surface, rays[seen, :3] + directions * depth[seen, None], normals, hit)
-        return cls(camera, np.where(triangles >= 0, depth, np.float32(0.0)), triangles, facing, color)
+    def __init__(self, surface: Surface, light: Light, camera: Camera) -> None:
+        self.camera = camera
+        self._surface, self._light = surface, light
+        self._rays = camera_rays(camera)
+        distance, self.triangles = surface.cast(self._rays)
+        self.depth: Singles = np.where(self.triangles >= 0, distance, np.float32(0.0))
+        self._normals = surface.normals.take(self.triangles, axis=0)
+        self._along: Singles = np.einsum("md,md->m", self._normals, self._rays[:, 3:])
 
-    def frame(self, surface: Surface, label_of: Ints) -> Frame:
+    @cached_property
+    def color(self) -> Singles:
+        """(H · W, 3) picture RGB in [0, 1], black where there is nothing."""
+        points = self._rays[:, :3] + self._rays[:, 3:] * self.depth[:, None]
+        normals = self._normals * -np.sign(self._along)[:, None]
+        return self._light.shade(self._surface, points, normals, self.triangles) * (self.depth > 0)[:, None]
+
+    def frame(self, label_of: Ints) -> Frame:
         """Returns the exact frame; `label_of` (objects,) gives each object's label."""
         size = (self.camera.height, self.camera.width)
         seen = self.triangles >= 0
-        instances = np.where(seen, surface.triangle_object[self.triangles], NO_INSTANCE)
+        instances = np.where(seen, self._surface.triangle_object[self.triangles], NO_INSTANCE)
         labels = np.where(seen, label_of[instances], IGNORED_LABEL)
         return Frame(
             color=torch.from_numpy(np.round(self.color * 255).astype(np.uint8).reshape(*size, 3)),
@@ -100,15 +102,16 @@ class Shot:
         size = (self.camera.height, self.camera.width, 3)
         return torch.from_numpy((noisy + np.float32(0.5)).astype(np.uint8).reshape(size))
 
-    def sensed_depth(self, surface: Surface, random: np.random.Generator) -> Tensor:
+    def sensed_depth(self, random: np.random.Generator) -> Tensor:
         """Returns (H, W) float32 metres: depth with noise, and 0 at grazing angles, edges, dark and shiny paint."""
         size = (self.camera.height, self.camera.width)
         depth = self.depth.reshape(size)
         noise = random.standard_normal(size, dtype=np.float32) * (DEPTH_NOISE_M + DEPTH_NOISE_PER_M * depth**2)
         chance = random.random(size, dtype=np.float32)
         blotch = np.kron(random.random((-(-size[0] // 8), -(-size[1] // 8))), np.ones((8, 8)))[: size[0], : size[1]]
-        holes = surface.paints.holes[surface.triangle_paint[self.triangles]].reshape(size)
-        missing = (0.5 * blotch + 0.5 * chance < holes) | (self.facing.reshape(size) < _GRAZING)
+        holes = self._surface.paints.holes[self._surface.triangle_paint[self.triangles]].reshape(size)
+        facing = np.abs(self._along) / np.linalg.norm(self._rays[:, 3:], axis=1)
+        missing = (0.5 * blotch + 0.5 * chance < holes) | (facing.reshape(size) < _GRAZING)
         missing |= (_depth_edges(depth) & (chance < _EDGE_HOLES)) | (chance < _RANDOM_HOLES) | (depth > _REACH_M)
         return torch.from_numpy(np.where(missing | (depth <= 0), 0.0, depth + noise).astype(np.float32))
 

@@ -93,7 +93,7 @@ class Room:
 
     def render(self, camera: Camera) -> Frame:
         """Returns the exact picture and ground truth that a camera sees."""
-        return Shot.take(self._surface, self._light, camera).frame(self._surface, self._labels)
+        return Shot(self._surface, self._light, camera).frame(self._labels)
 
     def views(self, count: int = WALK_VIEWS, width: int = WALK_WIDTH, height: int = WALK_HEIGHT) -> Sequence[View]:
         """Returns the walk's frames as a sensor gives them, with noise and holes; each is rendered when it is read."""
@@ -101,13 +101,13 @@ class Room:
 
         @lru_cache(maxsize=2)  # colour and depth of one frame are mostly read together
         def shot(index: int) -> Shot:
-            return Shot.take(self._surface, self._light, cameras[index])
+            return Shot(self._surface, self._light, cameras[index])
 
         def color(index: int) -> Tensor:
             return shot(index).sensed_color(stream(self._split, self._seed, "color noise", index))
 
         def depth(index: int) -> Tensor:
-            return shot(index).sensed_depth(self._surface, stream(self._split, self._seed, "depth noise", index))
+            return shot(index).sensed_depth(stream(self._split, self._seed, "depth noise", index))
 
         return [
             View(f"{index:06d}", camera, partial(color, index), partial(depth, index))
@@ -119,7 +119,7 @@ class Room:
         normals towards the seen side, labels (index in CATEGORIES) and instances (index in `objects`)."""
         points, triangles = sample_surface(self._surface, stream(self._split, self._seed, "points"))
         rows, normals = seen_from(self._surface, points, triangles, self.cameras())
-        points, triangles = points[rows].astype(np.float32), triangles[rows]
+        points, triangles = points[rows], triangles[rows]
         colors = self._light.shade(self._surface, points, normals, triangles)
         instances = self._surface.triangle_object[triangles]
         return Scene(
@@ -164,7 +164,7 @@ def _light(plan: Plan, placed: Sequence[Placed], random: np.random.Generator) ->
         lamp[:2] *= 0.75
     for item in placed:
         if item.category == "lamp" and item.pose.z == plan.height:
-            lamp = item.pose.position + (0.0, 0.0, float(item.shape.bounds()[0, 2]) - 0.02)
+            lamp = item.pose.position + np.array([0.0, 0.0, item.shape.bounds()[0, 2] - 0.02])
     windows = [item.pose for item in placed if item.category == "window"]
     yaw = windows[0].yaw if windows else 0.0
     day = np.array([np.sin(yaw), -np.cos(yaw), 0.5])

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from geoguide3d.geometry.cameras import Camera
-from geoguide3d.scenes.rooms.primitives import Floats, Ints
+from geoguide3d.scenes.rooms.primitives import Ints
 from geoguide3d.scenes.rooms.surface import Surface
 from geoguide3d.scenes.rooms.textures import Singles
 
 SPACING_M = 0.02
 _SAMPLES_PER_CELL = 2.5
+_NEAR_M = 0.05
 _OFF_M = 0.001  # a point is seen when the way to a point this far above it is free
 
 
-def sample_surface(surface: Surface, random: np.random.Generator) -> tuple[Floats, Ints]:
+def sample_surface(surface: Surface, random: np.random.Generator) -> tuple[Singles, Ints]:
     """Returns (N, 3) points and (N,) triangles: per 2 cm cell of an object, the one nearest its middle."""
     per_triangle = random.poisson(surface.areas / SPACING_M**2 * _SAMPLES_PER_CELL)
     triangles = np.repeat(np.arange(len(per_triangle)), per_triangle)
@@ -33,22 +34,23 @@ def sample_surface(surface: Surface, random: np.random.Generator) -> tuple[Float
     order = np.lexsort((offset, key))
     first = np.flatnonzero(np.diff(key[order], prepend=-1))
     kept = order[first]
-    return points[kept], triangles[kept].astype(np.int64)
+    return points[kept].astype(np.float32), triangles[kept]
 
 
-def seen_from(surface: Surface, points: Floats, triangles: Ints, cameras: Sequence[Camera]) -> tuple[Ints, Singles]:
+def seen_from(surface: Surface, points: Singles, triangles: Ints, cameras: Sequence[Camera]) -> tuple[Ints, Singles]:
     """Returns the rows of points that a camera sees, in order, and their (M, 3) normals towards the first that does."""
     normals = surface.normals[triangles].copy()
     waiting = np.ones(len(points), dtype=bool)
     for camera in cameras:
         rows = np.flatnonzero(waiting)
-        local = points[rows] @ camera.camera_from_world[:3, :3].numpy().T + camera.camera_from_world[:3, 3].numpy()
-        k = camera.intrinsics.numpy()
+        camera_from_world = camera.camera_from_world.numpy().astype(np.float32)
+        local = points[rows] @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
+        fx, fy, cx, cy = (float(camera.intrinsics[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2)))
         depth = np.maximum(local[:, 2], 1e-6)
-        u, v = k[0, 0] * local[:, 0] / depth + k[0, 2], k[1, 1] * local[:, 1] / depth + k[1, 2]
-        inside = (local[:, 2] > 0.05) & (u > -0.5) & (u < camera.width - 0.5) & (v > -0.5) & (v < camera.height - 0.5)
-        rows = rows[inside]
-        eye = camera.center_world.numpy()
+        across, down = fx * local[:, 0] / depth + cx + 0.5, fy * local[:, 1] / depth + cy + 0.5
+        inside = (across > 0) & (across < camera.width) & (down > 0) & (down < camera.height)
+        rows = rows[inside & (local[:, 2] > _NEAR_M)]
+        eye = camera.center_world.numpy().astype(np.float32)
         towards = eye - points[rows]
         facing = np.einsum("md,md->m", normals[rows], towards)
         turned = np.where(facing[:, None] < 0, -normals[rows], normals[rows])

@@ -61,10 +61,8 @@ class Surface:
         self.areas: Floats = length / 2
         self.normals: Singles = (cross / np.maximum(length, 1e-12)[:, None]).astype(np.float32)
         self.paints = PaintTable(paints)
-        into = np.stack([painted.pose.rotation.T for painted in objects])
-        self._own_from_room = into.astype(np.float32)[self.triangle_object]
-        away = np.stack([-painted.pose.rotation.T @ painted.pose.position for painted in objects])
-        self._own_origin = away.astype(np.float32)[self.triangle_object]
+        own_from_room = [(np.cos(it.pose.yaw), np.sin(it.pose.yaw), *it.pose.from_room(0.0, 0.0)) for it in objects]
+        self._own_from_room = np.array(own_from_room, dtype=np.float32)[self.triangle_object]
 
     @cached_property
     def _scene(self) -> Any:
@@ -102,12 +100,12 @@ class Surface:
 
     def albedo(self, points: Singles, triangles: Ints) -> Singles:
         """Returns (M, 3) linear RGB that the surface reflects at points (M, 3) on the given triangles."""
-        turn = self._own_from_room[triangles]
+        cosine, sine, *shift = self._own_from_room.take(triangles, axis=0).T
         own = np.empty_like(points)
-        own[:, 0] = turn[:, 0, 0] * points[:, 0] + turn[:, 0, 1] * points[:, 1]
-        own[:, 1] = turn[:, 1, 0] * points[:, 0] + turn[:, 1, 1] * points[:, 1]
-        own[:, 2] = points[:, 2]
-        return self.paints.albedo(own + self._own_origin[triangles], self.triangle_paint[triangles])
+        own[:, 0] = cosine * points[:, 0] + sine * points[:, 1] + shift[0]
+        own[:, 1] = cosine * points[:, 1] - sine * points[:, 0] + shift[1]
+        own[:, 2] = points[:, 2] + shift[2]
+        return self.paints.albedo(own, self.triangle_paint[triangles])
 
 
 def _tensor(values: NDArray[Any]) -> Any:

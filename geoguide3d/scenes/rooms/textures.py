@@ -46,13 +46,13 @@ def _plain(p: Singles) -> Singles:
 
 def _grain(p: Singles) -> Singles:
     x, across = p[:, 0], p[:, 1] + 0.8 * p[:, 2]
-    bent = across + 0.9 * np.sin(0.16 * x) + 0.5 * np.sin(0.37 * x + 0.5 * across)
+    bent = across + 1.6 * np.sin(0.02 * x) + 0.7 * np.sin(0.055 * x + 0.1 * across)
     return _single(np.square(0.5 + 0.5 * np.sin(bent)))
 
 
 def _planks(p: Singles) -> Singles:
     row = np.floor(p[:, 1])
-    tone = _hashed(p[:, 0] * 0.12 + row * 0.37, row, p[:, 2] * 0.5)
+    tone = _hashed(_single(p[:, 0] * 0.12 + row * 0.37), row, _single(p[:, 2] * 0.5))
     return _single(np.where(p[:, 1] - row < 0.05, 1.0, 0.7 * tone))
 
 
@@ -68,7 +68,7 @@ def _rings(p: Singles) -> Singles:
 
 
 def _brushed(p: Singles) -> Singles:
-    return _hashed(0.05 * p[:, 0], p[:, 1], p[:, 2])
+    return _hashed(_single(0.05 * p[:, 0]), p[:, 1], p[:, 2])
 
 
 def _weave(p: Singles) -> Singles:
@@ -88,7 +88,7 @@ def _speckle(p: Singles) -> Singles:
 
 
 def _tiles(p: Singles) -> Singles:
-    return _single((np.mod(p, 1.0) < 0.045).any(axis=1))
+    return _single(np.min(np.mod(p, 1.0), axis=1) < 0.045)
 
 
 def _bricks(p: Singles) -> Singles:
@@ -121,7 +121,7 @@ def _sky(p: Singles) -> Singles:
 
 TEXTURES: dict[str, Texture] = {
     "plain": Texture(_plain),
-    "grain": Texture(_grain, 130.0, (0.72, 0.85)),
+    "grain": Texture(_grain, 260.0, (0.72, 0.85)),
     "planks": Texture(_planks, 8.0, (0.6, 0.75)),
     "boards": Texture(_boards, 9.0, (0.6, 0.75)),
     "rings": Texture(_rings, 28.0, (0.6, 0.75)),

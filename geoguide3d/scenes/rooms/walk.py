@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -69,7 +70,7 @@ def _route(positions: Floats, count: int, random: np.random.Generator) -> Floats
         order.append(following)
         left.remove(following)
     path = [stops[order[0]]]
-    for here, there in zip(order[:-1], order[1:], strict=True):
+    for here, there in pairwise(order):
         leg, node = [], stops[there]
         while node != stops[here]:
             leg.append(node)

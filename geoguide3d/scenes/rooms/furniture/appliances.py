@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 
 from geoguide3d.scenes.rooms.shape import Shape, Variant, Vary
 
@@ -23,7 +24,7 @@ def _refrigerator(shape: Shape, vary: Vary, style: str) -> None:
     shape.box("dark", (width, 0.012, height), (0, depth / 2 + 0.006, 0))
     splits = {"freezer below": (0.36,), "freezer above": (0.7,), "small": (), "double": ()}[style]
     edges = [0.02, *(height * s for s in splits), height]
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         doors = 2 if style == "double" else 1
         for door in range(doors):
             x = (door - (doors - 1) / 2) * width / doors

@@ -55,6 +55,7 @@ def _toilet(shape: Shape, vary: Vary, style: str) -> None:
             "main", [(0, 0), (width * foot / 2, 0), (width * 0.36, seat - 0.1), (0, seat - 0.1)], (0, 0, 0), 1.4
         )
         shape.tub("main", (width, length, 0.2), (0, 0.05, seat - 0.2), squareness)
+        shape.box("main", (width * 0.55, 0.3, seat), (0, -length / 2 + 0.06, 0))
         tank = vary(0.38, 0.08)
         low = seat if style != "high tank" else 1.45
         shape.block("main", (width * 1.05, 0.18, tank), (0, -length / 2, low), roundness=0.12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 
 from geoguide3d.scenes.rooms.shape import Shape, Variant, Vary
 
@@ -53,7 +54,7 @@ def _shelf(shape: Shape, vary: Vary, style: str) -> None:
             shape.box("main", (0.025, depth, height), ((step / columns - 0.5) * (width + 0.025), 0, 0))
         for column in range(columns):
             x = (column + 0.5 - columns / 2) * width / columns
-            for low, high in zip(heights[:-1], heights[1:], strict=True):
+            for low, high in pairwise(heights):
                 shape.box("main", (width / columns - 0.03, depth, 0.025), (x, 0, low))
                 shape.support(low + 0.025, (width / columns * 0.8, depth * 0.85), (x, 0), high - low - 0.05)
         shape.box("main", (width + 0.05, depth, 0.03), (0, 0, height))
