@@ -1,4 +1,4 @@
-"""Walks the package and fails on an import between rooms that the architecture (docs/architecture.md) does not allow."""
+"""Walks the package and fails on an import between rooms that docs/architecture.md does not allow."""
 
 from __future__ import annotations
 
