@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,6 @@ _HARMONICS = ("f_dc_0", "f_dc_1", "f_dc_2")  # the constant term of a Gaussian s
 _HARMONIC_0 = 0.28209479177387814  # 1 / (2 √π)
 _NORMALS = (("nx", "ny", "nz"), ("normal_x", "normal_y", "normal_z"))
 _FACES = ("vertex_indices", "vertex_index")
-_TRIANGLES = {"face": {"vertex_indices": 3, "vertex_index": 3, "texcoord": 6}}
 
 
 def read_ply(path: str | os.PathLike[str]) -> Scene:
@@ -106,11 +107,12 @@ def write_ply(
 
 def _parse(path: Path) -> Any:
     try:
-        # plyfile maps triangles at once where it is told that they are triangles, and reads polygons row by row.
-        try:
-            return plyfile.PlyData.read(str(path), known_list_len=_TRIANGLES)
-        except plyfile.PlyElementParseError:
-            return plyfile.PlyData.read(str(path))
+        # plyfile maps faces at once where it is told how many corners all of them have, and else reads row by row.
+        for corners in (3, 4):
+            lengths = {"vertex_indices": corners, "vertex_index": corners, "texcoord": 2 * corners}
+            with suppress(plyfile.PlyElementParseError):
+                return plyfile.PlyData.read(str(path), known_list_len={"face": lengths})
+        return plyfile.PlyData.read(str(path))
     except (plyfile.PlyParseError, ValueError, OverflowError, MemoryError) as error:
         raise ValueError(f"{path}: not a whole PLY file ({error}); copy or export it again") from error
 
@@ -135,20 +137,22 @@ def _colors(columns: Mapping[str, Array]) -> Array | None:
 def _triangles(data: Any, path: Path) -> Array | None:
     if "face" not in data or data["face"].count == 0:
         return None
-    name = next((name for name in _FACES if name in data["face"]), None)
+    lists = [prop.name for prop in data["face"].properties if isinstance(prop, plyfile.PlyListProperty)]
+    name = next((name for name in _FACES if name in lists), None)
     if name is None:
-        found = [prop.name for prop in data["face"].properties]
-        raise ValueError(f"{path}: the faces need a list vertex_indices or vertex_index, found only {found}")
+        raise ValueError(f"{path}: the faces need a list vertex_indices or vertex_index, found only lists {lists}")
     polygons = data["face"][name]
     if polygons.ndim == 2:
-        return np.array(polygons)
+        return _fans(np.array(polygons))
     sizes = np.array([len(polygon) for polygon in polygons])
-    fans = []
-    for size in np.unique(sizes[sizes >= 3]):
-        corners = np.stack(polygons[sizes == size]).astype(np.int64)
-        for k in range(1, size - 1):
-            fans.append(corners[:, [0, k, k + 1]])
-    return np.concatenate(fans) if fans else None
+    by_size = [_fans(np.stack(polygons[sizes == size])) for size in np.unique(sizes[sizes >= 3])]
+    return np.concatenate(by_size) if by_size else None
+
+
+def _fans(polygons: Array) -> Array:
+    """Returns the triangles of convex polygons with equally many corners, (F, k) → (F · (k - 2), 3)."""
+    first, *others = polygons.T
+    return np.stack([np.stack([first, *pair], axis=1) for pair in pairwise(others)], axis=1).reshape(-1, 3)
 
 
 def _scene_columns(scene: Scene, colors: Tensor | None) -> Iterator[tuple[str, Tensor]]:

@@ -24,7 +24,8 @@ def read_scene(path: str | os.PathLike[str]) -> Scene:
 
     .ply as `read_ply` does; .npz with the arrays of `RawPoints` under their names; .obj (v and f lines); and through
     Open3D .pcd, .off, .stl (three vertices per triangle), .glb and .gltf (y up, as their standard says). Points stay
-    in the file's order, which for .stl, .glb and .gltf is the order in which Open3D lists them. Textures are not read.
+    in the file's order, except that Open3D lists those of .stl, .glb and .gltf triangle by triangle or node by node and
+    leaves out vertices without a triangle. Textures are not read.
 
     Raises:
         FileNotFoundError: there is no such file or folder.

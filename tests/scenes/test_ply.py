@@ -173,6 +173,12 @@ def test_polygons_become_fans(tmp_path: Path, form: str, face_name: str) -> None
     assert sorted(scene.faces.tolist()) == [[0, 1, 2], [0, 1, 2], [0, 2, 3], [1, 3, 2]]
 
 
+def test_a_mesh_of_quads_keeps_the_order_of_its_faces(tmp_path: Path) -> None:
+    scene = read_ply(store(tmp_path / "a.ply", xyz(TETRAHEDRON), [[0, 1, 2, 3], [3, 2, 1, 0]]))
+    assert scene.faces is not None
+    assert scene.faces.tolist() == [[0, 1, 2], [0, 2, 3], [3, 2, 1], [3, 1, 0]]
+
+
 def test_normals_get_unit_length_and_columns_of_zeros_are_none(tmp_path: Path) -> None:
     normals = np.array([[2, 0, 0], [0, 0, 0], [np.nan, 0, 0], [0, -0.5, 0]], dtype="f4")
     columns = xyz(TETRAHEDRON) | dict(zip(("nx", "ny", "nz"), normals.T, strict=True))
@@ -244,6 +250,8 @@ def _broken(tmp_path: Path, what: str) -> Path:
         store(path, xyz(TETRAHEDRON), [[0, 1, -1]])
     elif what == "face without indices":
         store(path, xyz(TETRAHEDRON), [[0, 1, 2]], face_name="corners")
+    elif what == "face of scalars":
+        path.write_bytes(whole.replace(b"list uchar int vertex_indices", b"int vertex_indices"))
     elif what == "fractional label":
         store(path, xyz(TETRAHEDRON) | {"label": np.full(4, 0.5, "f4")})
     return path
@@ -263,6 +271,7 @@ BROKEN = {
     "face out of range": "a face names vertex 4, but there are 4",
     "negative face": "a face names vertex -1",
     "face without indices": r"vertex_indices or vertex_index.*\['corners'\]",
+    "face of scalars": r"vertex_indices or vertex_index, found only lists \[\]",
     "fractional label": "labels must be whole numbers, got 0.5",
 }
 
