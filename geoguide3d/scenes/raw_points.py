@@ -56,15 +56,15 @@ class RawPoints:
         the median point rounded to metres, so that float32 keeps its precision and a stray point does not move it.
 
         Raises:
-            ValueError: no point, no finite point, an array of another length, a face index out of range, labels that
-                are not whole numbers.
+            ValueError: no point, no finite point, an array of another shape, a face index out of range, labels that
+                are not whole numbers, an origin or up that is none.
         """
         points = np.asarray(self.points, dtype=np.float64)
         if points.ndim != 2 or points.shape[1] != 3:
             raise ValueError(f"{path}: points must be (M, 3), got {points.shape}; store x, y and z of every point")
         if len(points) == 0:
             raise ValueError(f"{path}: holds zero points; export it again with its vertices")
-        self._check_lengths(path)
+        self._check_shapes(path)
         kept = _finite_rows(points, path)
         rows = slice(None) if kept.all() else kept  # a slice spares the copies of the usual case
         points = points[rows]
@@ -84,7 +84,7 @@ class RawPoints:
             source=path,
         )
 
-    def _check_lengths(self, path: Path) -> None:
+    def _check_shapes(self, path: Path) -> None:
         count = len(self.points)
         shapes = {"colors": (count, 3), "normals": (count, 3), "labels": (count,), "instances": (count,)}
         shapes |= {"up": (3,), "origin": (3,)}
@@ -92,6 +92,10 @@ class RawPoints:
             value: Array | None = getattr(self, name)
             if value is not None and value.shape != expected:
                 raise ValueError(f"{path}: {name} must be {expected} for {count} points, got {value.shape}")
+        if self.origin is not None and not np.isfinite(self.origin).all():
+            raise ValueError(f"{path}: origin must be finite metres, got {self.origin.tolist()}")
+        if self.up is not None and not 0 < np.linalg.norm(self.up) < np.inf:
+            raise ValueError(f"{path}: up must be a direction, got {self.up.tolist()}; leave it out if it is unknown")
 
 
 def _finite_rows(points: Array, path: Path) -> NDArray[np.bool_]:
