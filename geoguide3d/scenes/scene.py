@@ -39,7 +39,8 @@ class Scene:
         source: the file it came from.
 
     Raises:
-        ValueError: a field of another shape or dtype, no points at all, or coordinates that are not finite.
+        ValueError: a field of another shape or dtype, no points at all, or coordinates that are not finite, faces of
+            points that are not there, or an `up` of length 0.
     """
 
     points: Tensor
@@ -68,14 +69,25 @@ class Scene:
             raise ValueError(f"{self.name}: a scene needs at least one point")
         if not bool(torch.isfinite(self.points).all()):
             raise ValueError(f"{self.name}: points hold inf or NaN; drop those rows and say so in `kept`")
-        if self.faces is not None and (self.faces.ndim != 2 or self.faces.shape[1] != 3):
-            raise ValueError(f"{self.name}: faces must be (F, 3), got {tuple(self.faces.shape)}")
+        self._check_faces()
         if self.kept is not None and int(self.kept.sum()) != len(self.points):
             raise ValueError(f"{self.name}: kept marks {int(self.kept.sum())} rows for {len(self.points)} points")
         origin = torch.zeros(3, dtype=torch.float64) if self.origin is None else self.origin.to(torch.float64)
         object.__setattr__(self, "origin", origin)
         if self.up is not None:
+            if self.up.shape != (3,) or not bool(self.up.isfinite().all()) or not bool(self.up.any()):
+                raise ValueError(f"{self.name}: up must be three finite numbers, not all 0, got {self.up.tolist()}")
             object.__setattr__(self, "up", torch.nn.functional.normalize(self.up.to(torch.float32), dim=0))
+
+    def _check_faces(self) -> None:
+        if self.faces is None:
+            return
+        if self.faces.ndim != 2 or self.faces.shape[1] != 3 or self.faces.dtype != torch.int64:
+            raise ValueError(
+                f"{self.name}: faces must be (F, 3) int64, got {tuple(self.faces.shape)} {self.faces.dtype}"
+            )
+        if self.faces.numel() and not 0 <= int(self.faces.min()) <= int(self.faces.max()) < len(self.points):
+            raise ValueError(f"{self.name}: faces name points outside of 0 … {len(self.points) - 1}")
 
     def __len__(self) -> int:
         return len(self.points)

@@ -29,8 +29,14 @@ def atomic_file(target: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """Gives an empty temporary folder; on leaving without an exception it replaces target, old content included."""
+    """Gives an empty temporary folder; on leaving without an exception it replaces target, old content included.
+
+    Raises:
+        ValueError: target is a file or a link, which a folder must not replace.
+    """
     target = Path(target)
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise ValueError(f"{target} is a {'link' if target.is_symlink() else 'file'}, not a folder; name another place")
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -39,7 +45,11 @@ def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
         if target.exists():
             retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
             os.replace(target, retired)
-            os.replace(temporary, target)
+            try:
+                os.replace(temporary, target)
+            except OSError:
+                os.replace(retired, target)
+                raise
             shutil.rmtree(retired)
         else:
             os.replace(temporary, target)

@@ -23,7 +23,12 @@ KEPT = torch.tensor([True, False, True, True, False, True])
         ({"points": POINTS, "normals": torch.zeros(4)}, "normals must be"),
         ({"points": POINTS, "labels": torch.zeros(4)}, r"labels must be \(4,\) torch.int64"),
         ({"points": POINTS, "instances": torch.zeros(4, dtype=torch.int32)}, r"instances must be \(4,\) torch.int64"),
-        ({"points": POINTS, "faces": torch.zeros(2, 4, dtype=torch.int64)}, r"faces must be \(F, 3\), got \(2, 4\)"),
+        (
+            {"points": POINTS, "faces": torch.zeros(2, 4, dtype=torch.int64)},
+            r"faces must be \(F, 3\) int64, got \(2, 4\)",
+        ),
+        ({"points": POINTS, "faces": torch.tensor([[0, 1, 4]])}, "faces name points outside of 0 … 3"),
+        ({"points": POINTS, "up": torch.zeros(3)}, "up must be three finite numbers, not all 0"),
         ({"points": POINTS, "kept": torch.ones(6, dtype=torch.bool)}, "kept marks 6 rows for 4 points"),
     ],
 )

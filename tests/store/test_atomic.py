@@ -97,3 +97,32 @@ def test_outputs_have_the_modes_of_ordinary_files(tmp_path: Path) -> None:
         os.umask(old)
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o644
     assert (tmp_path / "b").stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_folder_does_not_replace_a_file_or_a_link(tmp_path: Path, kind: str) -> None:
+    target, elsewhere = tmp_path / "target", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    target.write_text("kept") if kind == "file" else target.symlink_to(elsewhere)
+    with pytest.raises(ValueError, match=f"is a {kind}"), atomic_folder(target):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "target"]
+
+
+def test_folder_keeps_the_old_one_when_the_last_rename_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "old").touch()
+    rename = os.replace
+    calls = []
+
+    def failing_second_time(source: Path, destination: Path) -> None:
+        calls.append(destination)
+        if len(calls) == 2:
+            raise OSError("disk")
+        rename(source, destination)
+
+    monkeypatch.setattr(os, "replace", failing_second_time)
+    with pytest.raises(OSError, match="disk"), atomic_folder(target) as folder:
+        (folder / "new").touch()
+    assert [path.name for path in target.iterdir()] == ["old"]
