@@ -12,7 +12,7 @@ from geoguide3d.geometry.visibility import VisibilityRule, VisiblePoints, splat_
 from geoguide3d.scenes.scene import Scene
 from geoguide3d.scenes.view import View
 
-_ROWS_AT_ONCE = 1024  # gathered rows that stay in the cache between being read and being added
+_ROWS_AT_ONCE = 2048  # gathered rows that stay in the cache between being read and being added
 
 
 @dataclass(frozen=True)

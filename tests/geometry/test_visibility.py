@@ -138,11 +138,13 @@ def test_equals_a_loop_over_the_points(seed: int, border: int) -> None:
     assert list(zip(seen.point_ids.tolist(), seen.u.tolist(), seen.v.tolist(), strict=True)) == expected
 
 
-def test_a_depth_rule_without_depth_is_refused() -> None:
+def test_what_cannot_be_tested_is_refused() -> None:
     with pytest.raises(ValueError, match="z_buffer"):
         visible_points(torch.zeros(1, 3), camera(), None, VisibilityRule())
     with pytest.raises(ValueError, match=r"\(h, w\), got \(1, 48, 64\)"):
-        visible_points(torch.zeros(1, 3), camera(), depth(1.0)[None], VisibilityRule())
+        visible_points(torch.tensor([[0.0, 0.0, 1.0]]), camera(), depth(1.0)[None], VisibilityRule())
+    with pytest.raises(ValueError, match="inf or NaN"):
+        visible_points(torch.tensor([[0.0, 0.0, 1.0], [math.nan, 0.0, 1.0]]), camera(), depth(1.0), VisibilityRule())
 
 
 @pytest.mark.parametrize(
