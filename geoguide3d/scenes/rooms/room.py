@@ -19,9 +19,9 @@ from geoguide3d.scenes.rooms.materials import FIXED, Paint, draw_paint
 from geoguide3d.scenes.rooms.placement import Boxes, Pose
 from geoguide3d.scenes.rooms.plan import Plan
 from geoguide3d.scenes.rooms.primitives import Ints
-from geoguide3d.scenes.rooms.render import Frame, Shot
 from geoguide3d.scenes.rooms.sampling import sample_surface, seen_from
 from geoguide3d.scenes.rooms.shape import Vary
+from geoguide3d.scenes.rooms.shot import Frame, Shot
 from geoguide3d.scenes.rooms.splits import Split, draw_color, stream
 from geoguide3d.scenes.rooms.surface import Painted, Surface
 from geoguide3d.scenes.rooms.walk import Walkable

@@ -22,7 +22,7 @@ _CLEARANCES_M = (0.3, 0.2, 0.1)
 _FOCAL = 0.82  # focal length over image width: 63 degrees wide
 _HEAD_M = 1.75  # nothing above this hinders walking
 _GOLDEN = 2.399963  # radians; turning on by it covers all directions evenly
-_RISES = (-0.6, -0.1, 0.35, -0.3)  # of the looks along the room
+_RISES = (-0.7, -0.1, 0.3, -0.45)  # of the looks along the room
 
 
 def free_positions(plan: Plan, solid: Boxes) -> Floats:
@@ -100,7 +100,8 @@ def _targets(surface: Surface, things: Ints, eyes: Floats, random: np.random.Gen
         hidden = surface.blocked(np.broadcast_to(eye, points.shape), points)
         away = points - eye
         distance = np.linalg.norm(away, axis=1)
-        cost = seen + 0.5 * np.abs(distance - 2.0) + 4.0 * hidden + random.uniform(0, 0.8, len(things))
+        cost = seen + 0.5 * np.abs(distance - 2.0) + 2.0 * (distance < 1.0) + 4.0 * hidden
+        cost += random.uniform(0, 0.8, len(things))
         best = int(np.argmin(cost))
         looked[index] = points[best]
         seen += (away @ away[best] > 0.87 * distance * distance[best]) & ~hidden

@@ -118,6 +118,8 @@ def _curtain(shape: Shape, vary: Vary, style: str) -> None:
         folds, wide, sides = 8, width * 1.6, (vary.pick((-1.0, 1.0)),)
     shape.box("metal", (2 * (reach + wide / 2), 0.025, 0.025), (0, 0, high))
     for side in sides:
+        if style == "gathered":
+            shape.box("frame", (wide * 0.7, 0.1, 0.05), (side * reach, 0, high * 0.43))
         for fold in range(folds):
             x = side * reach + (fold - (folds - 1) / 2) * wide / folds
             radius = wide / folds * 0.56
