@@ -159,7 +159,7 @@ def z_buffer(points: Tensor, camera: Camera, splat_radius_m: float) -> Tensor:
     depth = z[inside].to(torch.float32)
     radius_px = float(camera.intrinsics[0, 0]) * splat_radius_m / depth
     radii = [radius for radius in _SPLAT_RADII_PX if radius < largest] + [largest]
-    step = torch.bucketize(radius_px, torch.tensor(radii, device=depth.device)).clamp_(max=len(radii) - 1)
+    step = torch.bucketize(radius_px, depth.new_tensor(radii)).clamp_(max=len(radii) - 1)
     nearest = depth.new_full((canvas.height, canvas.width), torch.inf)
     for index in torch.unique(step).tolist():
         drawn = depth.new_full((canvas.height * canvas.width,), torch.inf)
