@@ -113,7 +113,7 @@ def test_folder_keeps_the_old_one_when_the_last_rename_fails(tmp_path: Path, mon
     target = tmp_path / "target"
     target.mkdir()
     (target / "old").touch()
-    rename = os.replace
+    rename = Path.replace
     calls = []
 
     def failing_second_time(source: Path, destination: Path) -> None:
@@ -122,7 +122,7 @@ def test_folder_keeps_the_old_one_when_the_last_rename_fails(tmp_path: Path, mon
             raise OSError("disk")
         rename(source, destination)
 
-    monkeypatch.setattr(os, "replace", failing_second_time)
+    monkeypatch.setattr(Path, "replace", failing_second_time)
     with pytest.raises(OSError, match="disk"), atomic_folder(target) as folder:
         (folder / "new").touch()
     assert [path.name for path in target.iterdir()] == ["old"]
