@@ -63,7 +63,8 @@ def parse_settings(settings_class: type[S], argv: Sequence[str] | None, epilog: 
 def command(name: str) -> Iterator[None]:
     """Runs a command: sets the allocator, shows the log, and turns errors a user can cure into one line.
 
-    Such errors are ValueError and OSError, and end the process with exit code 2; anything else is a bug and keeps its traceback.
+    Such errors are ValueError and OSError, and end the process with exit code 2; anything else is a bug and keeps its
+    traceback.
     """
     keep_freed_memory()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)

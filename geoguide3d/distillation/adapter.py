@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 # This module is imported by other people's pipelines and needs nothing but torch and safetensors: keep it so.
@@ -79,7 +79,8 @@ class Adapter(nn.Module):
 
     def save_weights(self, folder: str | os.PathLike[str]) -> None:
         """Writes adapter.safetensors into folder; config.json, which holds the sizes, is the model's to write."""
-        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, Path(folder) / WEIGHTS_FILE)
+        weights = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        (Path(folder) / WEIGHTS_FILE).write_bytes(save(weights))
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike[str]) -> Adapter:

@@ -111,7 +111,7 @@ def _draw(lessons: Sequence[Lesson], count: int, generator: torch.Generator) -> 
     drawn = torch.randint(int(ends[-1]), (count,), generator=generator).sort().values
     shares = torch.diff(torch.searchsorted(drawn, ends), prepend=ends.new_zeros(1)).tolist()
     features, targets, start = [], [], 0
-    for lesson, rows in zip(lessons, drawn.split(shares), strict=True):
+    for lesson, rows in zip(lessons, torch.split(drawn, shares), strict=True):
         features.append(lesson.features[rows - start])
         targets.append(lesson.targets[rows - start])
         start += len(lesson)
@@ -122,7 +122,7 @@ def _statistics(lessons: Sequence[Lesson]) -> tuple[Tensor, Tensor]:
     """Returns the mean and the standard deviation (G,) of the features over all lessons."""
     count = sum(len(lesson) for lesson in lessons)
     mean = torch.stack([lesson.features.sum(dim=0, dtype=torch.float64) for lesson in lessons]).sum(dim=0) / count
-    chunks = (chunk for lesson in lessons for chunk in lesson.features.split(_ROWS_AT_ONCE))
+    chunks = (chunk for lesson in lessons for chunk in torch.split(lesson.features, _ROWS_AT_ONCE))
     squares = [(chunk - mean).square().sum(dim=0) for chunk in chunks]
     return mean, (torch.stack(squares).sum(dim=0) / count).sqrt()
 

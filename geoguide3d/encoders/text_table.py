@@ -54,6 +54,7 @@ class TextTable:
         self.settings = settings
         self.text_space = settings.text_space
         self.names = list(names)
+        self._as_given = vectors  # what is saved, so that a copy of a table answers with the same bits
         self.vectors = torch.nn.functional.normalize(vectors.to(torch.float32), dim=1)
         self.channels = self.vectors.shape[1]
         self._rows = {_key(name): row for row, name in reversed(list(enumerate(self.names)))}
@@ -85,7 +86,7 @@ class TextTable:
         np.savez(
             Path(path),
             names=np.array(self.names),
-            embeddings=self.vectors.numpy(),
+            embeddings=self._as_given.numpy(),
             text_space=np.array(self.text_space),
         )
 

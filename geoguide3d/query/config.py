@@ -15,15 +15,16 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class MaskRule:
-    """When a point belongs to a prompt: cosine(point, prompt) ≥ threshold and > cosine(point, n) for each negative n.
+    """When a point belongs to a prompt: its cosine reaches a threshold and leads over that of every negative.
 
-    A negative that means the same as the prompt is not used against it: asking for a "loveseat" must not lose against
-    the negative "couch".
+    That is, cosine(point, prompt) ≥ threshold and cosine(point, prompt) > cosine(point, negative) + margin. A negative
+    that means the same as the prompt is not used against it: "loveseat" must not lose against the negative "couch".
 
     Args:
         threshold: least cosine; None takes the `relevant_cosine` of the text encoder, and where that is None too, no
             cosine is too low.
         negatives: prompts for what a scene holds besides the answer, e.g. "wall", "floor", or the teacher's classes.
+        margin: least lead over a negative. Below 0, it lets points through that the teacher was unsure about.
         same_meaning_cosine: cosine between two text vectors from which on they mean the same. In CLIP ViT-B/32, pairs
             of unrelated words have 0.61 to 0.86, couch and loveseat 0.94, armchair and chair 0.96.
 
@@ -33,6 +34,7 @@ class MaskRule:
 
     threshold: float | None = None
     negatives: tuple[str, ...] = ()
+    margin: float = 0.0
     same_meaning_cosine: float = 0.9
 
     def __post_init__(self) -> None:

@@ -91,8 +91,9 @@ class GeoGuide:
         """Returns (N, C) float32 features in the text space, in the order of scene.points, un-normalised."""
         features = self.backbone.encode(scene)
         encoded = features.new_empty((len(features), self.adapter.out_channels), dtype=torch.float32)
-        for rows, chunk in zip(encoded.split(_ROWS_AT_ONCE), features.split(_ROWS_AT_ONCE), strict=True):
-            rows.copy_(self.adapter(chunk.to(torch.float32)))
+        for start in range(0, len(features), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            encoded[rows] = self.adapter(features[rows].to(torch.float32))
         return encoded
 
     def query(self, scene: Scene | Tensor, prompts: Sequence[str]) -> QueryResult:
@@ -112,10 +113,19 @@ class GeoGuide:
         if features.ndim != 2 or features.shape[1] != self.adapter.out_channels:
             raise ValueError(f"encoded features must be (N, {self.adapter.out_channels}), got {tuple(features.shape)}")
         units, rule = unit_rows(features), self.config.mask_rule
-        negatives = self.text_vectors(rule.negatives) if rule.negatives else vectors.new_zeros((0, vectors.shape[1]))
-        opposed = negatives @ vectors.T <= rule.same_meaning_cosine
         threshold = self.text.relevant_cosine if rule.threshold is None else rule.threshold
-        return answer(prompts, units @ vectors.T, threshold, units @ negatives.T, opposed)
+        scores, rivals = units @ vectors.T, self._rival_scores(units, vectors)
+        return answer(prompts, scores, rivals + rule.margin, -torch.inf if threshold is None else threshold)
+
+    def _rival_scores(self, units: Tensor, vectors: Tensor) -> Tensor:
+        """Returns (N, K): the largest cosine with a negative that means something else, -inf where none does."""
+        rule = self.config.mask_rule
+        rivals = units.new_full((len(units), len(vectors)), -torch.inf)
+        for negative in self.text_vectors(rule.negatives) if rule.negatives else ():
+            opposed = vectors @ negative < rule.same_meaning_cosine
+            scores = (units @ negative).unsqueeze(1)
+            rivals[:, opposed] = torch.maximum(rivals[:, opposed], scores)
+        return rivals
 
     def text_vectors(self, prompts: Sequence[str]) -> Tensor:
         """Returns (K, C) float32 unit vectors of the prompts; each prompt is encoded once in the model's life.

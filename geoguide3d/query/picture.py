@@ -150,6 +150,9 @@ def _legend(title: str, result: QueryResult) -> Image.Image:
     ):
         y = line * (row + 1) + 8
         draw.rounded_rectangle((0, y, 30, y + 24), radius=5, fill=tuple(round(255 * value) for value in color))
-        count = int((result.labels == row).sum())
-        draw.text((44, y - 2), f"{prompt}: {count:,} points ({count / total:.1%})", fill=_INK, font=small)
+        count, shown = int(result.masks[:, row].sum()), int((result.labels == row).sum())
+        text = f"{prompt}: {count:,} points ({count / total:.1%})"
+        if shown < count:
+            text += f", {count - shown:,} of them in the colour of a prompt that fits better"
+        draw.text((44, y - 2), text, fill=_INK, font=small)
     return image

@@ -36,16 +36,11 @@ def unit_rows(features: Tensor) -> Tensor:
 def answer(
     prompts: Sequence[str],
     scores: Tensor,  # (N, K) cosines with the prompts
-    threshold: float | None,
-    negative_scores: Tensor,  # (N, M) cosines with the negatives
-    opposed: Tensor,  # (M, K) bool, whether a negative is used against a prompt
+    rivals: Tensor,  # (N, K) what each of them has to exceed
+    threshold: float,  # what each of them has to reach
 ) -> QueryResult:
-    """Returns the result of the mask rule (see MaskRule)."""
-    masks = torch.ones_like(scores, dtype=torch.bool) if threshold is None else scores >= threshold
-    for prompt in range(scores.shape[1]):
-        against = negative_scores[:, opposed[:, prompt]]
-        if against.shape[1]:
-            masks[:, prompt] &= scores[:, prompt] > against.amax(dim=1)
+    """Returns the masks scores ≥ threshold and scores > rivals, and per point the best prompt among its masks."""
+    masks = (scores >= threshold) & (scores > rivals)
     best = scores.masked_fill(~masks, -torch.inf).argmax(dim=1)
     labels = torch.where(masks.any(dim=1), best, NO_PROMPT)
     return QueryResult(tuple(prompts), scores, labels, masks)
