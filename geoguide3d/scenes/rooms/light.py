@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from geoguide3d.scenes.rooms.furnishing import Placed
+from geoguide3d.scenes.rooms.plan import Plan
 from geoguide3d.scenes.rooms.primitives import Floats, Ints
 from geoguide3d.scenes.rooms.surface import Surface
 from geoguide3d.scenes.rooms.textures import Singles
@@ -32,6 +35,28 @@ class Light:
     day_color: Floats
     ambient: Floats
     exposure: float
+
+    @classmethod
+    def draw(cls, plan: Plan, placed: Sequence[Placed], random: np.random.Generator) -> Light:
+        """Returns the light of a room: from its ceiling lamp, else from under the ceiling, and from its window."""
+        lamp = np.array([plan.width / 2, plan.depth / 2, plan.height - 0.3])
+        if plan.notch is not None:
+            lamp[:2] *= 0.75
+        for item in placed:
+            if item.category == "lamp" and item.pose.z == plan.height:
+                lamp = item.pose.position + np.array([0.0, 0.0, item.shape.bounds()[0, 2] - 0.02])
+        windows = [item.pose for item in placed if item.category == "window"]
+        yaw = windows[0].yaw if windows else 0.0
+        day = np.array([np.sin(yaw), -np.cos(yaw), 0.5])
+        warmth = random.uniform(0.0, 0.18)
+        return cls(
+            lamp=lamp,
+            lamp_color=np.array([1.0, 1.0 - 0.4 * warmth, 1.0 - warmth]) * random.uniform(0.55, 0.8),
+            day=day / np.linalg.norm(day),
+            day_color=np.array([0.92, 0.97, 1.0]) * random.uniform(0.1, 0.3),
+            ambient=np.full(3, random.uniform(0.34, 0.46)),
+            exposure=float(random.uniform(0.9, 1.1)),
+        )
 
     def shade(self, surface: Surface, points: Singles, normals: Singles, triangles: Ints) -> Singles:
         """Returns (M, 3) float32 picture RGB in [0, 1] of points on the surface.

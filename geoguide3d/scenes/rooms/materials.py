@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,6 +32,13 @@ HELD_OUT_TEXTURES_OF: dict[str, tuple[str, ...]] = {
     "ceramic": ("marble",),
     "tile": ("bricks",),
 }
+_SIDE_ROLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # colours and materials of what is not "main"
+    "frame": (("brown", "beige", "white", "black", "gray"), ("wood", "wood", "metal")),
+    "accent": (("red", "yellow", "blue", "orange", "pink"), ("paper",)),
+    "pot": (("brown", "white", "orange", "gray", "blue"), ("ceramic",)),
+    "stem": (("green",), ("plastic",)),
+}
+_LAMP_GLOW = 0.5
 _HOLES = {"metal": 0.12, "glass": 0.55, "ceramic": 0.03, "leather": 0.02}
 _BLACK_HOLES = 0.2
 _PLASTER_WHITE = 0.5  # share of white in wall paint
@@ -77,7 +84,6 @@ FIXED: dict[str, Paint] = {
     "mirror": _fixed("sheen", (170, 192, 204), (222, 234, 240), 6.0, holes=0.6),
     "screen": _fixed("sheen", (14, 18, 28), (48, 60, 84), 8.0, holes=0.45),
     "pane": Paint("sky", _linear((96, 128, 88)), _linear((168, 204, 236)), 1.0, glow=0.75, holes=0.5),
-    "leaf": _fixed("speckle", (66, 124, 54), (38, 84, 36), 60.0),
     "soil": _fixed("speckle", (62, 44, 32), (40, 28, 20), 90.0),
     "paper": _fixed("plain", (230, 224, 206), (230, 224, 206), 1.0),
     "tiles": _fixed("tiles", (222, 226, 228), (150, 158, 162), 8.0),
@@ -87,7 +93,7 @@ FIXED: dict[str, Paint] = {
 
 def draw_paint(color: str, material: str, split: Split, random: np.random.Generator) -> Paint:
     """Returns a jittered paint for a colour word and a material word; test rooms use held-out textures often."""
-    jitter = random.normal(0.0, 8.0, 3) + random.normal(0.0, 10.0)
+    jitter = random.normal(0.0, 4.5, 3) + random.normal(0.0, 12.0)
     mixed = np.array(COLORS[color]) + jitter
     if material == "plaster":
         mixed = (1 - _PLASTER_WHITE) * mixed + _PLASTER_WHITE * 246.0
@@ -101,6 +107,16 @@ def draw_paint(color: str, material: str, split: Split, random: np.random.Genera
         other = mixed + 38.0  # on black only a lighter pattern shows
     holes = _HOLES.get(material, 0.0) + (_BLACK_HOLES if color == "black" else 0.0)
     return Paint(name, _linear(mixed), _linear(other), texture.scale * float(random.uniform(0.75, 1.3)), holes=holes)
+
+
+def draw_paints(color: str, material: str, split: Split, random: np.random.Generator) -> dict[str, Paint]:
+    """Returns the paint of every role that a part may have, for an object of this colour and material."""
+    paints = {**FIXED, "main": draw_paint(color, material, split, random)}
+    paints["lit"] = replace(paints["main"], glow=_LAMP_GLOW, holes=0.0)
+    for role, (colors, materials) in _SIDE_ROLES.items():
+        side_color, side_material = (words[int(random.integers(len(words)))] for words in (colors, materials))
+        paints[role] = draw_paint(side_color, side_material, split, random)
+    return paints
 
 
 class PaintTable:

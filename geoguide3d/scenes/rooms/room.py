@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial, reduce
 
 import numpy as np
@@ -15,7 +15,7 @@ from geoguide3d.scenes.rooms.categories import CATEGORIES, CATEGORY_OF, STRUCTUR
 from geoguide3d.scenes.rooms.furnishing import Furnishing, Placed
 from geoguide3d.scenes.rooms.layouts import layout_for
 from geoguide3d.scenes.rooms.light import Light
-from geoguide3d.scenes.rooms.materials import FIXED, Paint, draw_paint
+from geoguide3d.scenes.rooms.materials import draw_paints
 from geoguide3d.scenes.rooms.placement import Boxes, Pose
 from geoguide3d.scenes.rooms.plan import Plan
 from geoguide3d.scenes.rooms.primitives import Ints
@@ -70,10 +70,10 @@ class Room:
             materials = CATEGORY_OF[placed.category].materials
             material = materials[int(random.integers(len(materials)))]
             words.append(RoomObject(index, placed.category, placed.variant, color, material))
-            painted.append(Painted(placed.shape, placed.pose, _paints(color, material, split, random)))
+            painted.append(Painted(placed.shape, placed.pose, draw_paints(color, material, split, random)))
         self.objects = tuple(words)
         self._surface = Surface(painted)
-        self._light = _light(self.plan, self.placed, stream(split, seed, "light"))
+        self._light = Light.draw(self.plan, self.placed, stream(split, seed, "light"))
 
     @property
     def solid(self) -> Boxes:
@@ -145,35 +145,3 @@ def make_room(seed: int, split: Split = "train") -> Room:
     if seed < 0:
         raise ValueError(f"a room's seed must be 0 or more, got {seed}")
     return Room(seed, split)
-
-
-def _paints(color: str, material: str, split: Split, random: np.random.Generator) -> dict[str, Paint]:
-    main = draw_paint(color, material, split, random)
-    timber = ("brown", "beige", "white", "black", "gray")
-    trim = timber[int(random.integers(len(timber)))]
-    frame = draw_paint(trim, "wood" if random.random() < 0.7 else "metal", split, random)
-    accents = ("red", "yellow", "blue", "orange", "pink")
-    accent = draw_paint(accents[int(random.integers(len(accents)))], "paper", split, random)
-    lit = replace(main, glow=0.5, holes=0.0)
-    return {**FIXED, "main": main, "frame": frame, "accent": accent, "lit": lit}
-
-
-def _light(plan: Plan, placed: Sequence[Placed], random: np.random.Generator) -> Light:
-    lamp = np.array([plan.width / 2, plan.depth / 2, plan.height - 0.3])
-    if plan.notch is not None:
-        lamp[:2] *= 0.75
-    for item in placed:
-        if item.category == "lamp" and item.pose.z == plan.height:
-            lamp = item.pose.position + np.array([0.0, 0.0, item.shape.bounds()[0, 2] - 0.02])
-    windows = [item.pose for item in placed if item.category == "window"]
-    yaw = windows[0].yaw if windows else 0.0
-    day = np.array([np.sin(yaw), -np.cos(yaw), 0.5])
-    warmth = random.uniform(0.0, 0.18)
-    return Light(
-        lamp=lamp,
-        lamp_color=np.array([1.0, 1.0 - 0.4 * warmth, 1.0 - warmth]) * random.uniform(0.55, 0.8),
-        day=day / np.linalg.norm(day),
-        day_color=np.array([0.92, 0.97, 1.0]) * random.uniform(0.1, 0.3),
-        ambient=np.full(3, random.uniform(0.34, 0.46)),
-        exposure=float(random.uniform(0.9, 1.1)),
-    )

@@ -22,10 +22,13 @@ def stream(split: Split, seed: int, purpose: str, *numbers: int) -> np.random.Ge
 
 
 def held_out_color(category: str) -> str | None:
-    """Returns the colour in which training never shows this category; None for walls, floors and ceilings."""
-    if category in STRUCTURE:
-        return None
+    """Returns the colour in which training never shows this category.
+
+    None for walls, floors and ceilings, and where there is only one colour.
+    """
     palette = CATEGORY_OF[category].colors
+    if category in STRUCTURE or len(palette) == 1:
+        return None
     return palette[(3 * CATEGORIES.index(category) + 1) % len(palette)]
 
 

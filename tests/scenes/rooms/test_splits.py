@@ -68,6 +68,9 @@ def test_both_words_of_a_held_out_pair_are_seen_in_training() -> None:
     seen = {(item.category, item.color) for seed in SEEDS for item in make_room(seed).objects}
     for category in FURNITURE:
         color = held_out_color(category)
+        if color is None:
+            assert len(CATEGORY_OF[category].colors) == 1
+            continue
         assert color in CATEGORY_OF[category].colors
         assert any(pair[0] == category for pair in seen), category
         assert any(pair[1] == color for pair in seen), color

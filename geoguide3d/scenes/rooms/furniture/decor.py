@@ -14,7 +14,7 @@ def _leaf(shape: Shape, angle: float, length: float, rise: float, z: float) -> N
     """Adds a leaf that grows outwards from the middle at a height z and climbs by `rise` degrees."""
     blade = primitives.block((0.24 * length, length, 0.03), (0.0, length / 2, 0.0), roundness=0.9)
     blade = blade.tilted(rise, (0.0, 0.0, 0.0)).moved(primitives.about_z(angle), (0.0, 0.0, z))
-    shape.add("leaf", blade)
+    shape.add("main", blade)
 
 
 def _plant(shape: Shape, vary: Vary, style: str) -> None:
@@ -22,7 +22,7 @@ def _plant(shape: Shape, vary: Vary, style: str) -> None:
     radius = vary(0.07 if small else 0.15, 0.15)
     pot = radius * vary(1.7, 0.15)
     profile = [(0, 0), (radius * 0.7, 0), (radius, pot), (radius * 0.86, pot), (radius * 0.84, pot * 0.85)]
-    shape.turned("main", profile, (0, 0, 0))
+    shape.turned("pot", profile, (0, 0, 0))
     shape.cylinder("soil", radius * 0.84, 0.01, (0, 0, pot * 0.85))
     if style in ("potted", "fern", "succulent"):
         length = radius * vary(2.4, 0.15) * (1.4 if style == "fern" else 1.0)
@@ -31,14 +31,14 @@ def _plant(shape: Shape, vary: Vary, style: str) -> None:
             rise = vary(65, 0.2) if leaf % 2 else vary(30, 0.4)
             _leaf(shape, leaf * 2.4, length * (0.6 if style == "succulent" else 1.0), rise, pot * 0.85)
     elif style == "cactus":
-        shape.block("leaf", (radius, radius, radius * 3.4), (0, 0, pot * 0.85), roundness=0.5)
-        shape.block("leaf", (radius * 0.5, radius * 0.5, radius * 1.4), (radius * 0.6, 0, pot + radius), roundness=0.6)
+        shape.block("main", (radius, radius, radius * 3.4), (0, 0, pot * 0.85), roundness=0.5)
+        shape.block("main", (radius * 0.5, radius * 0.5, radius * 1.4), (radius * 0.6, 0, pot + radius), roundness=0.6)
     elif style == "tree":
         trunk = vary(0.7)
         shape.cylinder("frame", 0.025, trunk, (0, 0, pot * 0.85))
         for x, y, z in ((0, 0, 0), (0.14, 0.06, -0.12), (-0.13, 0.08, -0.05), (0.02, -0.14, -0.1), (0, 0.05, 0.16)):
             size = vary(0.3, 0.15)
-            shape.block("leaf", (size, size, size * 0.9), (x, y, pot + trunk + z - 0.1), roundness=0.9)
+            shape.block("main", (size, size, size * 0.9), (x, y, pot + trunk + z - 0.1), roundness=0.9)
     elif style == "palm":
         trunk = vary(0.5)
         shape.cylinder("frame", 0.03, trunk, (0, 0, pot * 0.85), top=0.02)
@@ -70,9 +70,8 @@ def _book(shape: Shape, vary: Vary, style: str) -> None:
             shape.box("main", (high * 0.8, deep, 0.03), (x + 0.16, 0, 0))
     else:
         for side in (-1, 1):
-            page = primitives.box((0.16, high, 0.012), (side * 0.08, 0, 0.012))
-            shape.add("paper", page)
-        shape.box("main", (0.34, high + 0.02, 0.012), (0, 0, 0))
+            shape.box("paper", (0.155, high, 0.014), (side * 0.08, 0, 0.012))
+        shape.box("main", (0.39, high + 0.06, 0.012), (0, 0, 0))
 
 
 def _vase(shape: Shape, vary: Vary, style: str) -> None:
@@ -87,7 +86,7 @@ def _vase(shape: Shape, vary: Vary, style: str) -> None:
     shape.turned("main", [(r * radius, z * height) for r, z in profiles[style]], (0, 0, 0))
     if style in ("cylinder", "bottle") and vary.count(0, 1):
         for flower in range(3):
-            shape.cylinder("leaf", 0.004, height * 0.5, ((flower - 1) * 0.03, 0, height * 0.8))
+            shape.cylinder("stem", 0.004, height * 0.5, ((flower - 1) * 0.03, 0, height * 0.8))
             shape.block("accent", (0.06, 0.06, 0.05), ((flower - 1) * 0.05, 0, height * 1.3), roundness=0.9)
 
 
@@ -134,11 +133,12 @@ def _framed(shape: Shape, vary: Vary, style: str, face: str) -> None:
     width, height = vary(0.55, 0.3), vary(0.5, 0.25)
     if style == "tall":
         width, height = vary(0.42, 0.15), vary(1.1, 0.12)
-    edge = vary(0.035, 0.3)
+    edge = vary(0.045, 0.3)
+    edging = "frame" if face == "main" else "main"
     if style in ("round", "oval"):
         flat = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
         radius, aspect = width * 0.55, 1.0 if style == "round" else 1.4
-        for role, r, thick in (("frame", radius, 0.02), (face, radius - edge, 0.026)):
+        for role, r, thick in ((edging, radius, 0.02), (face, radius - edge, 0.026)):
             disc = primitives.lathe([(0, 0), (r, 0), (r, thick), (0, thick)], (0, 0, 0), aspect=aspect, sides=28)
             shape.add(role, disc.moved(flat @ np.diag([1.0, -1.0, -1.0]), (0, 0, radius * aspect)))
     else:
@@ -146,8 +146,10 @@ def _framed(shape: Shape, vary: Vary, style: str, face: str) -> None:
         for panel in range(panels):
             wide = width / (1.4 if style == "pair" else 1.0)
             x = (panel - (panels - 1) / 2) * (wide + 0.08)
-            if style != "frameless":
-                shape.box("frame", (wide, 0.025, height), (x, 0, 0))
+            if style == "frameless":
+                shape.box(edging, (wide - edge, 0.025, 0.03), (x, 0.005, edge - 0.03))
+            else:
+                shape.box(edging, (wide, 0.025, height), (x, 0, 0))
             shape.box(face, (wide - 2 * edge, 0.034, height - 2 * edge), (x, 0, edge))
             if style == "canvas" and face == "main":
                 shape.box("accent", (wide * 0.4, 0.04, height * 0.3), (x + wide * 0.1, 0, height * 0.35))

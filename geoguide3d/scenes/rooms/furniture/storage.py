@@ -74,15 +74,16 @@ def _cabinet(shape: Shape, vary: Vary, style: str) -> None:
     elif lift:
         shape.box("dark", (width - 0.04, depth - 0.05, lift), (0, -0.02, 0))
     shape.box("main", (width, depth, height - lift), (0, 0, lift))
-    front, body = depth / 2 + 0.009, height - lift
+    front, body = depth / 2 + 0.012, height - lift
+    shape.box("dark", (width - 0.01, 0.004, body - 0.01), (0, depth / 2 + 0.002, lift + 0.005))  # shows in the gaps
     if style == "drawers":
         rows = 3
         for row in range(rows):
-            shape.box("frame", (width - 0.04, 0.018, body / rows - 0.02), (0, front, lift + 0.01 + row * body / rows))
+            shape.box("main", (width - 0.02, 0.018, body / rows - 0.015), (0, front, lift + 0.007 + row * body / rows))
             shape.box("metal", (0.14, 0.02, 0.015), (0, front + 0.018, lift + (row + 0.55) * body / rows))
     else:
         doors = 3 if style == "sideboard" else 2
-        role = "glass" if style == "glass doors" else "frame"
+        role = {"glass doors": "glass", "wardrobe": "frame"}.get(style, "main")
         for door in range(doors):
             x = (door - (doors - 1) / 2) * width / doors
             shape.box(role, (width / doors - 0.015, 0.018, body - 0.03), (x, front, lift + 0.015))
