@@ -59,7 +59,7 @@ def normals_from_neighbors(
     counted[:, :_LEAST_NEIGHBORS] = True
     positions = points.to(torch.float64)
     normals = torch.empty_like(positions)
-    for chunk in torch.arange(len(points)).split(_POINTS_PER_CHUNK):
+    for chunk in torch.split(torch.arange(len(points)), _POINTS_PER_CHUNK):
         weights = counted[chunk].to(torch.float64).unsqueeze(-1)
         neighbors = positions[ids[chunk]] - positions[chunk].unsqueeze(1)
         centered = (neighbors - (neighbors * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True)) * weights

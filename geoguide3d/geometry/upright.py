@@ -102,10 +102,10 @@ def _surface_axes(normals: Tensor) -> Tensor:
     """Returns (A, 3) unit axes: the modes of the normals' directions, sign ignored, and the axes of the file."""
     tried = torch.cat([torch.eye(3, dtype=torch.float64), _half_sphere(_TRIED_DIRECTIONS)])
     votes = torch.zeros(len(tried), dtype=torch.int64)
-    for chunk in normals.split(_SAMPLES_PER_CHUNK):
+    for chunk in torch.split(normals, _SAMPLES_PER_CHUNK):
         votes += ((chunk @ tried.T).abs() > _ALONG).sum(dim=0)
     least = max(1, int(votes.max()) // 20)
-    axes = []
+    axes: list[Tensor] = []
     while len(axes) < _MOST_AXES and int(votes.max()) >= least:
         axis = tried[int(votes.argmax())]
         for _ in range(4):
