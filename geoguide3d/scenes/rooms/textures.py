@@ -88,7 +88,7 @@ def _speckle(p: Singles) -> Singles:
 
 
 def _tiles(p: Singles) -> Singles:
-    return _single(np.min(np.mod(p, 1.0), axis=1) < 0.045)
+    return _single(np.min(np.mod(p, 1.0), axis=1) < 0.06)
 
 
 def _bricks(p: Singles) -> Singles:
