@@ -27,9 +27,9 @@ def export_answer(folder: Path, scene: Scene, result: QueryResult, described: di
         described: further entries of the JSON file, such as the model and its versions.
     """
     ply, png, numbers = (folder / f"{scene.name}{suffix}" for suffix in (".ply", ".png", ".json"))
+    picture = draw_answer(scene, result)  # before anything is written, for it may refuse
     extra = {name: result.scores[:, k] for k, name in enumerate(score_names(result.prompts))}
     write_ply(ply, scene, colors=answer_colors(scene, result.labels), extra={"prompt": result.labels, **extra})
-    picture = draw_answer(scene, result)
     with atomic_file(png) as path:
         picture.save(path)
     with atomic_file(numbers) as path:
