@@ -95,10 +95,10 @@ class RoomCounts:
         views: frames per room.
     """
 
-    train: int = 500
+    train: int = 420
     validation: int = 20
     test: int = 40
-    views: int = 12
+    views: int = 8
 
 
 def render_frames(

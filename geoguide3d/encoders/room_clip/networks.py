@@ -145,7 +145,8 @@ class _TransformerLayer(nn.Module):
         texts, length, width = features.shape
         split = self.query_key_value(self.attention_norm(features)).view(texts, length, 3, self.heads, -1)
         query, key, value = split.permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=present[:, None, None, :])
+        scores = (query @ key.transpose(2, 3)) * key.shape[-1] ** -0.5
+        mixed = scores.masked_fill(~present[:, None, None, :], -torch.inf).softmax(3) @ value
         features = features + self.attention_out(mixed.transpose(1, 2).reshape(texts, length, width))
         refined: Tensor = features + self.feed_forward(features)
         return refined

@@ -1,7 +1,9 @@
 """What RoomCLIP is trained for: every sentence is told, pixel by pixel, whether it is true.
 
-The sigmoid loss of SigLIP (Zhai et al. 2023, equation 1) between sampled pixels and captions, with its learned scale
-and bias, so that one cosine parts true from false; positives are all pairs where the caption is true of the object.
+Two losses between sampled pixels and captions, whose positives are all pairs where the caption is true of the object:
+the sigmoid loss of SigLIP (Zhai et al. 2023), with its learned scale and bias, so that one cosine parts true from
+false; and CLIP's contrast in both directions (Radford et al. 2021) of every true pair against the false ones, which
+learns the rare names far sooner.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ class Sampling:
     """
 
     captions: int = 128
-    pixels_per_object: int = 6
+    pixels_per_object: int = 8
     pixels_per_image: int = 48
 
 
@@ -62,8 +64,8 @@ def draw_captions(things: Sequence[Attributes], writer: CaptionWriter, count: in
     return list({caption.text: caption for caption in drawn}.values())
 
 
-def sigmoid_loss(model: RoomClip, pixels: Tensor, texts: Tensor, truth: Tensor) -> Tensor:
-    """Returns the mean over pixels of the summed binary cross entropy over captions, a scalar.
+def caption_loss(model: RoomClip, pixels: Tensor, texts: Tensor, truth: Tensor) -> Tensor:
+    """Returns how badly pixels and captions know what is true, a scalar: the sigmoid loss and both contrasts.
 
     Args:
         model: for its scale and bias.
@@ -71,6 +73,28 @@ def sigmoid_loss(model: RoomClip, pixels: Tensor, texts: Tensor, truth: Tensor) 
         texts: (K, C) unit vectors of the text network.
         truth: (N, K) bool, whether caption k is true of what pixel n shows.
     """
-    cosines = F.normalize(pixels.float(), dim=1) @ texts.float().T
-    logits = model.log_scale.exp() * cosines + model.bias
-    return F.binary_cross_entropy_with_logits(logits, truth.float(), reduction="sum") / len(pixels)
+    scaled = model.log_scale.exp() * (F.normalize(pixels.float(), dim=1) @ texts.float().T)
+    return 0.25 * sigmoid_loss(scaled + model.bias, truth) + contrast(scaled, truth) + contrast(scaled.T, truth.T)
+
+
+def sigmoid_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Returns the mean over pixels of the summed binary cross entropy over captions: equation 1 of SigLIP.
+
+    Args:
+        logits: (N, K) scaled cosines plus bias.
+        truth: (N, K) bool.
+    """
+    return F.binary_cross_entropy_with_logits(logits, truth.float(), reduction="sum") / len(logits)
+
+
+def contrast(scaled: Tensor, truth: Tensor) -> Tensor:
+    """Returns the mean cross entropy of each true entry of a row against the row's false ones; true ones never compete.
+
+    Args:
+        scaled: (rows, columns) scaled cosines.
+        truth: (rows, columns) bool; rows without a true entry count nothing.
+    """
+    rivals = scaled.masked_fill(truth, -torch.inf).logsumexp(1, keepdim=True)
+    losses = F.softplus(rivals - scaled).masked_fill(~truth, 0.0)
+    rows = truth.any(1)
+    return (losses.sum(1) / truth.sum(1).clamp(min=1))[rows].mean()

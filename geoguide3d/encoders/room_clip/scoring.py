@@ -98,7 +98,7 @@ def color_retrieval(
             cosines = (prompts @ pixels[objects == thing_row].mean(0)).view(len(names.categories), len(names.colors))
             row, column = names.categories.index(thing.category), names.colors.index(thing.color)
             right = cosines[row, column]
-            hits.append(tuple(bool(right >= rivals.max()) for rivals in (cosines[row], cosines[:, column], cosines)))
+            hits.append([bool(right >= rivals.max()) for rivals in (cosines[row], cosines[:, column], cosines)])
     color, category, pair = torch.tensor(hits, dtype=torch.float32).view(-1, 3).mean(0).tolist()
     return ColorRetrieval(color, category, pair, objects=len(hits))
 

@@ -8,7 +8,14 @@ import torch
 
 from geoguide3d.encoders.room_clip.captions import Attributes, CaptionWriter
 from geoguide3d.encoders.room_clip.networks import RoomClip, RoomClipConfig
-from geoguide3d.encoders.room_clip.objective import Sampling, draw_captions, sample_pixels, sigmoid_loss
+from geoguide3d.encoders.room_clip.objective import (
+    Sampling,
+    caption_loss,
+    contrast,
+    draw_captions,
+    sample_pixels,
+    sigmoid_loss,
+)
 
 
 def test_small_and_large_objects_give_equally_many_pixels() -> None:
@@ -46,11 +53,40 @@ def test_rare_categories_are_spoken_of_as_often() -> None:
     assert 0.5 < lamps / walls < 2
 
 
+TRUTH = torch.tensor([[True, False, False], [True, True, False], [False, False, False]])
+
+
 def test_sigmoid_loss_is_that_of_its_equation() -> None:
+    logits = torch.tensor([[2.0, -1.0, 0.0], [-3.0, 1.0, 0.5], [-4.0, -4.0, 4.0]])
+    signs = torch.where(TRUTH, 1.0, -1.0)
+    expected = sum(math.log1p(math.exp(-z)) for z in (signs * logits).flatten().tolist()) / 3
+    assert sigmoid_loss(logits, TRUTH).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_contrast_is_against_false_entries_alone() -> None:
+    scaled = torch.tensor([[2.0, 1.0, 0.0], [3.0, 1.0, -1.0], [9.0, 9.0, 9.0]])
+
+    def entry(true: float, *false: float) -> float:
+        return -math.log(math.exp(true) / sum(map(math.exp, (true, *false))))
+
+    expected = (entry(2, 1, 0) + (entry(3, -1) + entry(1, -1)) / 2) / 2
+    assert contrast(scaled, TRUTH).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_row_of_truths_has_no_rival_and_no_loss() -> None:
+    scaled = torch.zeros(1, 2, requires_grad=True)
+    loss = contrast(scaled, torch.ones(1, 2, dtype=torch.bool))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert bool(torch.isfinite(scaled.grad).all())
+
+
+def test_caption_loss_uses_the_models_calibration_and_any_length_of_features() -> None:
     model = RoomClip(RoomClipConfig(channels=2, stages=(4, 4, 4, 4), text_width=8, text_heads=2), word_count=3)
-    pixels = torch.tensor([[3.0, 0.0], [0.0, 0.5]])
-    texts = torch.tensor([[1.0, 0.0]])
-    loss = sigmoid_loss(model, pixels, texts, torch.tensor([[True], [False]]))
-    # scale 10, bias -5: logits 10 · 1 - 5 and 10 · 0 - 5, both right
-    assert loss.item() == pytest.approx(math.log1p(math.exp(-5.0)), rel=1e-5)
+    texts = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    truth = torch.tensor([[True, False], [False, True]])
+    right = caption_loss(model, torch.tensor([[3.0, 0.0], [0.0, 0.1]]), texts, truth)
+    # scale 10, bias -5: logits 5 and -5 in the sigmoid loss; 10 against 0 in both contrasts
+    expected = 2 * math.log1p(math.exp(-5.0)) + 2 * math.log1p(math.exp(-10.0))
+    assert right.item() == pytest.approx(expected, rel=1e-4)
     assert model.relevant_cosine() == pytest.approx(0.5)
