@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from geoguide3d.cli import gpu_bundle
 
 ROOMS = ["--rooms.train", "1", "--rooms.validation", "1", "--rooms.test", "1", "--rooms.views", "1"]
