@@ -8,6 +8,7 @@ import difflib
 import logging
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, get_type_hints
@@ -61,18 +62,20 @@ def parse_settings(settings_class: type[S], argv: Sequence[str] | None, epilog: 
 
 @contextmanager
 def command(name: str) -> Iterator[None]:
-    """Runs a command: sets the allocator, shows the log, and turns errors a user can cure into one line.
+    """Runs a command: sets the allocator, shows log and warnings, and turns errors a user can cure into one line.
 
     Such errors are ValueError and OSError, and end the process with exit code 2; anything else is a bug and keeps its
     traceback.
     """
     keep_freed_memory()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        print(f"{name}: {_one_line(error)}", file=sys.stderr)
-        raise SystemExit(USER_ERROR) from None
+    with warnings.catch_warnings():  # restores what is replaced here
+        warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            print(f"{name}: {_one_line(error)}", file=sys.stderr)
+            raise SystemExit(USER_ERROR) from None
 
 
 def _parser(settings_class: type[Any], epilog: str) -> jsonargparse.ArgumentParser:
