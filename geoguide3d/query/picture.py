@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -90,6 +91,10 @@ class _Stage:
     scene: Scene
     labels: Tensor
 
+    @cached_property
+    def _radius_m(self) -> float:
+        return 0.75 * splat_radius(self.scene.points)
+
     def best_azimuth(self) -> float:
         """Returns the azimuth from which most of the answer is seen; without an answer, most of the scene."""
         wanted = self.labels >= 0 if bool((self.labels >= 0).any()) else torch.ones_like(self.labels, dtype=torch.bool)
@@ -120,7 +125,7 @@ class _Stage:
         kept = self._kept(axes[2])
         image_points = self.scene.points[kept].to(torch.float64) @ axes.T
         frame = fit_frame(image_points, width)
-        return splat(image_points, frame, 0.75 * splat_radius(self.scene.points)), kept
+        return splat(image_points, frame, self._radius_m), kept
 
     def _kept(self, forward: Tensor) -> Tensor:
         """Returns the rows of the points below the cut that do not turn their back on the viewer."""
