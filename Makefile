@@ -37,7 +37,7 @@ test: setup  ## run all tests; kernels must be compiled
 
 test-gpu:  ## on a machine with a GPU: build in place with PYTHON, install nothing, run the GPU tests
 	GEOGUIDE3D_CUDA=1 $(PYTHON) setup.py --quiet build_ext --inplace
-	GEOGUIDE3D_REQUIRE_KERNELS=1 PYTHONPATH=.:gpu_bundle/site $(PYTHON) -m pytest -m gpu tests/ops
+	GEOGUIDE3D_REQUIRE_KERNELS=1 PYTHONPATH=.:gpu_bundle/site $(PYTHON) -m pytest -m gpu tests/ops tests/fusion
 
 gpu-bundle: setup  ## pack what a GPU machine without network needs into gpu_bundle/ (at most 40 MiB)
 	$(RUN) tools/gpu_bundle.py --output gpu_bundle

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from geoguide3d.cli import distill
 from geoguide3d.cli.settings import command, parse_settings
+from geoguide3d.encoders.prompts import class_prompt
 from geoguide3d.encoders.room_clip import RoomClipImageEncoder
 from geoguide3d.evaluation.confusion import ConfusionMatrix, Scores
 from geoguide3d.evaluation.open_vocabulary import nearest_class
@@ -136,7 +137,7 @@ def _score_fused(scenes: Sequence[Scene], model: GeoGuide) -> Scores:
 def _score(
     scenes: Sequence[Scene], features: Sequence[Tensor], known: Sequence[Tensor | None], model: GeoGuide
 ) -> Scores:
-    classes = model.text_vectors([model.config.prompt_template.format(category) for category in CATEGORIES])
+    classes = model.text_vectors([class_prompt(category, model.config.prompt_template) for category in CATEGORIES])
     matrix = ConfusionMatrix(len(CATEGORIES))
     for scene, rows, seen in zip(scenes, features, known, strict=True):
         assert scene.labels is not None  # rooms are written with labels
