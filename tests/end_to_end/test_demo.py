@@ -11,7 +11,7 @@ from geoguide3d.cli import demo
 
 
 def test_small_demo_runs_through(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = "--train-rooms 2 --test-rooms 1 --views 12 --steps 60".split()
+    words = ["--train-rooms", "2", "--test-rooms", "1", "--views", "12", "--steps", "60"]
     assert demo.main(["--output", str(tmp_path / "demo"), *words]) == 0
     printed = capsys.readouterr().out
     measured = re.findall(r"\([ab]\) .*?(\d+\.\d) %", printed)
