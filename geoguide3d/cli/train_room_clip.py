@@ -1,4 +1,4 @@
-"""Train RoomCLIP from scratch on rendered rooms and captions."""
+"""Train RoomCLIP from scratch on rendered rooms and captions, and judge it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from geoguide3d.cli.room_frames import render_room_frames
 from geoguide3d.cli.settings import command, parse_settings
-from geoguide3d.encoders.room_clip import scoring
-from geoguide3d.encoders.room_clip.captions import CaptionWriter, vocabulary_of
-from geoguide3d.encoders.room_clip.frames import FrameFolder, Frames, RoomCounts
-from geoguide3d.encoders.room_clip.networks import RoomClip, RoomClipConfig
-from geoguide3d.encoders.room_clip.trainer import Trainer, TrainingConfig, train
-from geoguide3d.encoders.room_clip.weights import write_room_clip
+from geoguide3d.encoders.room_clip.frames import FrameFolder, RoomCounts
+from geoguide3d.encoders.room_clip.networks import RoomClipConfig
+from geoguide3d.encoders.room_clip.scoring import judge
+from geoguide3d.encoders.room_clip.trainer import TrainingConfig, train_weights
 from geoguide3d.store.atomic import atomic_file
+
+EXAMPLES = """examples:
+  train_room_clip --config configs/room_clip.yaml --output outputs/room_clip
+  train_room_clip --weights geoguide3d/encoders/room_clip/room_clip.safetensors --rooms.train 0 --output outputs/judged
+"""
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,9 @@ class TrainRoomClipSettings:
     Args:
         output: folder of the results and of the checkpoint.
         frames: folder of rendered frames; what is missing there is rendered (needs open3d). Default: OUTPUT/frames.
+        weights: judge this weights file instead of training one.
         device: cpu or cuda.
         threads: CPU threads; 0 leaves the choice to torch.
-        checkpoint_steps: steps from one checkpoint to the next.
         rooms: what is rendered.
         model: sizes of the networks.
         training: how they are trained.
@@ -40,9 +42,9 @@ class TrainRoomClipSettings:
 
     output: Path
     frames: Path | None = None
+    weights: Path | None = None
     device: str = "cpu"
     threads: int = 0
-    checkpoint_steps: int = 250
     rooms: RoomCounts = field(default_factory=RoomCounts)
     model: RoomClipConfig = field(default_factory=RoomClipConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -50,31 +52,20 @@ class TrainRoomClipSettings:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command."""
-    settings, resolved = parse_settings(TrainRoomClipSettings, argv)
+    settings, resolved = parse_settings(TrainRoomClipSettings, argv, EXAMPLES)
     with command("geoguide3d train_room_clip"):
-        report = json.dumps(train_room_clip(settings), indent=1)
-        for name, text in (("config.yaml", resolved), ("report.json", report + "\n")):
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        frames = settings.frames or settings.output / "frames"
+        if not FrameFolder.is_whole(frames):
+            render_room_frames(frames, settings.rooms)
+        weights = settings.weights or train_weights(
+            frames, settings.output, settings.model, settings.training, settings.device
+        )
+        report = {split: judge(weights, frames, split, settings.device) for split in ("validation", "test")}
+        text = json.dumps(report, indent=1)
+        for name, content in (("config.yaml", resolved), ("report.json", text + "\n")):
             with atomic_file(settings.output / name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-    print(report)
+                temporary.write_text(content, encoding="utf-8")
+    print(text)
     return 0
-
-
-def train_room_clip(settings: TrainRoomClipSettings) -> dict[str, Any]:
-    """Does everything and returns the report."""
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    folder = settings.frames or settings.output / "frames"
-    if not FrameFolder.is_whole(folder):
-        render_room_frames(folder, settings.rooms)
-    names, frames = FrameFolder.read(folder), Frames.read(folder, "train")
-    writer = CaptionWriter(names.categories)
-    vocabulary = vocabulary_of(frames.things, writer, settings.training.seed)
-    torch.manual_seed(settings.training.seed)
-    model = RoomClip(settings.model, len(vocabulary)).to(settings.device)
-    trainer = Trainer(model, frames, writer, vocabulary, settings.training)
-    train(trainer, settings.output / "checkpoint.pt", settings.checkpoint_steps)
-    weights = settings.output / "room_clip.safetensors"
-    write_room_clip(weights, trainer.averaged, settings.model, vocabulary)
-    report: dict[str, Any] = {"parameters": sum(p.numel() for p in model.parameters()), "words": len(vocabulary)}
-    return report | {split: scoring.judge(weights, folder, split, settings.device) for split in ("validation", "test")}

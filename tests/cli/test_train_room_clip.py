@@ -37,7 +37,7 @@ def test_renders_trains_and_reports(frames: Path, tmp_path: Path) -> None:
 
 def test_a_stopped_run_goes_on_to_the_same_weights(frames: Path, tmp_path: Path) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    common = ["--frames", str(frames), *TINY, "--checkpoint-steps", "2", "--training.steps", "4"]
+    common = ["--frames", str(frames), *TINY, "--training.checkpoint-steps", "2", "--training.steps", "4"]
     main(["--output", str(whole), *common])
 
     def stops(self: Trainer) -> float:
@@ -55,6 +55,16 @@ def test_a_stopped_run_goes_on_to_the_same_weights(frames: Path, tmp_path: Path)
     main(["--output", str(stopped), *common])
     name = "room_clip.safetensors"
     assert (whole / name).read_bytes() == (stopped / name).read_bytes()
+
+
+def test_judges_given_weights_without_training(frames: Path, tmp_path: Path) -> None:
+    common = ["--frames", str(frames), *TINY, "--training.steps", "1"]
+    main(["--output", str(tmp_path / "trained"), *common])
+    weights = tmp_path / "trained" / "room_clip.safetensors"
+    main(["--output", str(tmp_path / "judged"), "--weights", str(weights), *common])
+    assert [path.name for path in sorted((tmp_path / "judged").iterdir())] == ["config.yaml", "report.json"]
+    reports = [(tmp_path / folder / "report.json").read_bytes() for folder in ("trained", "judged")]
+    assert reports[0] == reports[1]
 
 
 def test_resolved_options_reproduce_the_run(frames: Path, tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def judge(weights: Path, folder: Path, split: str, device: str = "cpu") -> dict[
         if true > 0
     }
     return {
+        "words": len(texts.vocabulary),
         "frames": len(frames),
         "mean_iou": sum(iou.values()) / len(iou),
         "accuracy": float(hits.sum() / shown.sum()),

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from geoguide3d.encoders.room_clip.augmentation import augment
-from geoguide3d.encoders.room_clip.captions import CaptionWriter, truth_table
-from geoguide3d.encoders.room_clip.frames import Frames
-from geoguide3d.encoders.room_clip.networks import RoomClip
+from geoguide3d.encoders.room_clip.captions import CaptionWriter, truth_table, vocabulary_of
+from geoguide3d.encoders.room_clip.frames import FrameFolder, Frames
+from geoguide3d.encoders.room_clip.networks import RoomClip, RoomClipConfig
 from geoguide3d.encoders.room_clip.objective import Sampling, caption_loss, draw_captions, sample_pixels
 from geoguide3d.encoders.room_clip.vocabulary import Vocabulary, split_words
+from geoguide3d.encoders.room_clip.weights import write_room_clip
 from geoguide3d.store.atomic import atomic_file
 
 
@@ -36,10 +37,11 @@ class TrainingConfig:
         weight_decay: of matrices and kernels.
         average: decay of the moving average of the weights, which is what is kept.
         seed: of weights and batches.
+        checkpoint_steps: steps from one checkpoint to the next.
         sampling: what the loss looks at.
     """
 
-    steps: int = 2600
+    steps: int = 5400
     batch: int = 16
     crop: tuple[int, int] = (96, 128)
     learning_rate: float = 2e-3
@@ -47,6 +49,7 @@ class TrainingConfig:
     weight_decay: float = 0.02
     average: float = 0.998
     seed: int = 0
+    checkpoint_steps: int = 250
     sampling: Sampling = field(default_factory=Sampling)
 
 
@@ -137,8 +140,24 @@ class Trainer:
                 kept.copy_(trained[name])
 
 
-def train(trainer: Trainer, checkpoint: Path, checkpoint_steps: int) -> None:
-    """Trains to the end, from the checkpoint where there is one, and writes it every `checkpoint_steps`."""
+def train_weights(
+    frames_folder: Path, output: Path, sizes: RoomClipConfig, config: TrainingConfig, device: str
+) -> Path:
+    """Trains on the folder's frames and returns the weights file that it wrote into `output`, beside a checkpoint."""
+    frames = Frames.read(frames_folder, "train")
+    writer = CaptionWriter(FrameFolder.read(frames_folder).categories)
+    vocabulary = vocabulary_of(frames.things, writer, config.seed)
+    torch.manual_seed(config.seed)
+    model = RoomClip(sizes, len(vocabulary)).to(device)
+    trainer = Trainer(model, frames, writer, vocabulary, config)
+    train(trainer, output / "checkpoint.pt")
+    weights = output / "room_clip.safetensors"
+    write_room_clip(weights, trainer.averaged, sizes, vocabulary)
+    return weights
+
+
+def train(trainer: Trainer, checkpoint: Path) -> None:
+    """Trains to the end, from the checkpoint where there is one."""
     steps = trainer.config.steps
     if checkpoint.is_file():
         trainer.load_state_dict(torch.load(checkpoint, weights_only=True))
@@ -149,7 +168,7 @@ def train(trainer: Trainer, checkpoint: Path, checkpoint_steps: int) -> None:
             shown = loss if math.isnan(shown) else 0.98 * shown + 0.02 * loss
             bar.set_postfix(loss=f"{shown:.3f}", relevant=f"{trainer.model.relevant_cosine():.3f}", refresh=False)
             bar.update()
-            if trainer.step_count % checkpoint_steps == 0 or trainer.step_count == steps:
+            if trainer.step_count % trainer.config.checkpoint_steps == 0 or trainer.step_count == steps:
                 with atomic_file(checkpoint) as temporary:
                     torch.save(trainer.state_dict(), temporary)
 

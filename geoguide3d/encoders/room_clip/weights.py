@@ -14,7 +14,7 @@ from geoguide3d.encoders.room_clip.vocabulary import Vocabulary
 from geoguide3d.store.atomic import atomic_file
 
 EMBEDDED_WEIGHTS = Path(__file__).with_name("room_clip.safetensors")
-_FORMAT = "roomclip-1"
+_FORMAT = "roomclip-1"  # the one key of the metadata (two would be written in any order); its value: the sizes
 
 
 def vocabulary_path(weights: Path) -> Path:
@@ -32,7 +32,7 @@ def write_room_clip(weights: Path, model: RoomClip, config: RoomClipConfig, voca
         if tensor.is_floating_point()  # BatchNorm's step counters are of no use after training
     }
     with atomic_file(weights) as temporary:
-        save_file(halves, temporary, metadata={"format": _FORMAT, "config": json.dumps(asdict(config))})
+        save_file(halves, temporary, metadata={_FORMAT: json.dumps(asdict(config))})
 
 
 def read_room_clip(weights: Path | None = None) -> tuple[RoomClip, RoomClipConfig, Vocabulary]:
@@ -48,10 +48,11 @@ def read_room_clip(weights: Path | None = None) -> tuple[RoomClip, RoomClipConfi
             raise FileNotFoundError(f"{needed} is missing; tools/train_room_clip.py writes it")
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
-        if metadata.get("format") != _FORMAT:
-            raise ValueError(f"{path}: not a RoomCLIP file (format {metadata.get('format')!r}, not {_FORMAT!r})")
+        if _FORMAT not in metadata:
+            raise ValueError(f"{path}: not a RoomCLIP file (its metadata has {sorted(metadata)}, not {_FORMAT!r})")
         state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
-    config = RoomClipConfig(**{**(sizes := json.loads(metadata["config"])), "stages": tuple(sizes["stages"])})
+    sizes = json.loads(metadata[_FORMAT])
+    config = RoomClipConfig(**{**sizes, "stages": tuple(sizes["stages"])})
     vocabulary = Vocabulary.read(vocabulary_path(path))
     if len(state["text.words.weight"]) != len(vocabulary):
         raise ValueError(

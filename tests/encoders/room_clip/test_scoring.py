@@ -17,6 +17,7 @@ class Oracle:
     """Knows every object: a vector holds a one-hot category and a one-hot colour, so do the texts."""
 
     relevant_cosine = 0.6
+    vocabulary = COLORS + CATEGORIES
 
     def __init__(self, frames: Frames, confuses: dict[str, str] | None = None) -> None:
         self._frames, self._confuses = frames, confuses or {}

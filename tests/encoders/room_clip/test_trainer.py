@@ -31,14 +31,14 @@ def test_training_lowers_the_loss(fake_frames: Path) -> None:
 
 def test_a_resumed_run_is_the_same_run(fake_frames: Path, tmp_path: Path) -> None:
     whole = trainer(fake_frames, steps=8)
-    train(whole, tmp_path / "whole.pt", checkpoint_steps=100)
+    train(whole, tmp_path / "whole.pt")
 
     stopped = trainer(fake_frames, steps=8)
     for _ in range(5):
         stopped.step()
     torch.save(stopped.state_dict(), tmp_path / "stopped.pt")
     resumed = trainer(fake_frames, steps=8)
-    train(resumed, tmp_path / "stopped.pt", checkpoint_steps=100)
+    train(resumed, tmp_path / "stopped.pt")
 
     assert resumed.step_count == 8
     for kept in ("model", "averaged"):
