@@ -18,9 +18,8 @@ from geoguide3d.scenes.scene import Scene
 
 VERSION = 1  # raised whenever the same scene would get other features
 _SHAPE_RADII_M = (0.1, 0.2, 0.4, 0.8)
-_CONTEXT_RADII_M = (0.3, 0.6, 1.2)
-_COLUMN_RADII_M = (0.12, 0.4)
-_COLOR_RADII_M = (0.1, 0.3)
+_COLUMN_RADII_M = (0.12, 0.4, 0.8)
+_NEAR_M = 0.1
 _FPFH_RADIUS_M = 0.12
 _FPFH_NEIGHBORS = 32
 
@@ -71,24 +70,21 @@ class Descriptors:
         place = [height, samples.ceiling_m - height, rise, rise.abs(), samples.counts.log1p().unsqueeze(1)]
         shapes = [eigen_features(positions, Neighborhood(positions, radius), radius) for radius in _SHAPE_RADII_M]
         turns = fpfh(positions, normals, _FPFH_RADIUS_M, _FPFH_NEIGHBORS) / 100
-        near, wide = (Neighborhood(positions, radius) for radius in _COLOR_RADII_M)
-        return [*place, *shapes, turns, color_features(samples.colors, near, wide)]
+        return [*place, *shapes, turns, color_features(samples.colors, Neighborhood(positions, _NEAR_M))]
 
     def _surroundings(self, samples: Samples) -> list[Tensor]:
-        """Returns what is above, below, around, and what piece of the room a voxel belongs to."""
+        """Returns what is above, below and beside a voxel, and what piece of the room it belongs to."""
         positions, normals = samples.positions, samples.normals
         area = self.voxel_size_m**2
         columns = [column_features(positions, normals, radius, area) for radius in _COLUMN_RADII_M]
-        looks = _looks(samples)
-        around = [Neighborhood(positions, radius).mean_and_deviation(looks) for radius in _CONTEXT_RADII_M]
         pieces = find_pieces(samples, self.voxel_size_m)
-        whole = mean_and_deviation_over_pieces(looks, pieces.object_of_sample)
-        return [*columns, *around, pieces.surface_features, pieces.object_features, whole]
+        whole = mean_and_deviation_over_pieces(_looks(samples), pieces.object_of_sample)
+        return [*columns, pieces.surface_features, pieces.object_features, whole]
 
 
 def _looks(samples: Samples) -> Tensor:
-    """Returns (M, 15): the few features whose mean and deviation over a region describe it."""
-    shape = eigen_features(samples.positions, Neighborhood(samples.positions, 0.1), 0.1)
+    """Returns (M, 15): the few features whose mean and deviation over an object describe it."""
+    shape = eigen_features(samples.positions, Neighborhood(samples.positions, _NEAR_M), _NEAR_M)
     rise = samples.normals[:, 2:]
     facing_up = ((rise - 0.6) / 0.3).clamp(0.0, 1.0)
     return torch.cat([shape, rise, rise.abs(), facing_up, chroma(samples.colors)], dim=1)

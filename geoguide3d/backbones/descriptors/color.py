@@ -19,7 +19,7 @@ def chroma(colors: Tensor) -> Tensor:
     return torch.stack([x * scale, y * scale, saturation, value], dim=1)
 
 
-def color_features(colors: Tensor, small: Neighborhood, large: Neighborhood) -> Tensor:
-    """Returns (M, 19) float64: RGB, its mean and deviation over two neighbourhoods, and the small mean's chroma."""
-    near = small.mean_and_deviation(colors)
-    return torch.cat([colors, near, large.mean_and_deviation(colors), chroma(near[:, :3])], dim=1)
+def color_features(colors: Tensor, near: Neighborhood) -> Tensor:
+    """Returns (M, 10) float64: mean and deviation of RGB around every sample, and the mean's chroma."""
+    around = near.mean_and_deviation(colors)
+    return torch.cat([around, chroma(around[:, :3])], dim=1)
