@@ -1,10 +1,9 @@
 """Builds geoguide3d._C (CPU kernels) and, where torch and the machine have the same CUDA, geoguide3d._C_cuda.
 
-GEOGUIDE3D_CUDA=0 or 1 decides about _C_cuda instead of what is found; GEOGUIDE3D_SKIP_KERNELS=1 builds nothing.
+GEOGUIDE3D_CUDA=0 or 1 decides about _C_cuda instead of what is found; GEOGUIDE3D_SKIP_KERNELS=1 builds neither.
 """
 
 import os
-import platform
 import sys
 from pathlib import Path
 
@@ -12,21 +11,16 @@ from setuptools import Extension, setup
 
 ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT / "csrc"))
-from cuda_toolkit import Toolkit, find_toolkit  # noqa: E402
-
-OLDEST_TORCH = "-DTORCH_TARGET_VERSION=0x020b000000000000"  # 2.11: one build runs on this torch and all newer ones
-VECTORS = ["-mavx2", "-mfma", "-mf16c"] if platform.machine() in ("x86_64", "AMD64") else []  # ops/kernels.py checks
+from compiler import CXX_FLAGS, NVCC_FLAGS, Toolkit, find_toolkit  # noqa: E402
 
 
 def toolkit_to_use(torch_cuda: str | None) -> Toolkit | None:
     wish, toolkit = os.environ.get("GEOGUIDE3D_CUDA"), find_toolkit()
-    if wish == "1":
-        if torch_cuda is None or toolkit is None:
-            raise SystemExit(f"GEOGUIDE3D_CUDA=1, but torch has CUDA {torch_cuda} and the toolkit found is {toolkit}")
-        return toolkit
+    if wish == "1" and (torch_cuda is None or toolkit is None):
+        raise SystemExit(f"GEOGUIDE3D_CUDA=1, but torch has CUDA {torch_cuda} and the toolkit found is {toolkit}")
     if wish == "0" or torch_cuda is None or toolkit is None:
         return None
-    return toolkit if toolkit.major == int(torch_cuda.partition(".")[0]) else None
+    return toolkit if wish == "1" or toolkit.major == int(torch_cuda.partition(".")[0]) else None
 
 
 def files(*patterns: str) -> list[str]:
@@ -42,23 +36,15 @@ def extensions() -> tuple[list[Extension], dict[str, type]]:
         os.environ.setdefault("TORCH_CUDA_ARCH_LIST", "8.0;8.6;9.0+PTX")
     from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension
 
-    flags = ["-O3", OLDEST_TORCH, f"-DCUDA_MAJOR={toolkit.major if toolkit else 0}"]
-    options = {"py_limited_api": True, "depends": files("csrc/**/*.h", "csrc/**/*.cuh")}
-    compile_args = {"cxx": [*flags, *VECTORS], "nvcc": [*flags, "-DUSE_CUDA"]}
-    built = [
-        CppExtension(
-            "geoguide3d._C", files("csrc/module.cpp", "csrc/cpu/*.cpp"), extra_compile_args=compile_args, **options
-        )
-    ]
+    major = f"-DCUDA_MAJOR={toolkit.major if toolkit else 0}"  # csrc/module.cpp hands it to ops/kernels.py
+    options = {
+        "extra_compile_args": {"cxx": [*CXX_FLAGS, major], "nvcc": NVCC_FLAGS},
+        "depends": files("csrc/**/*.h", "csrc/**/*.cuh"),
+        "py_limited_api": True,
+    }
+    built = [CppExtension("geoguide3d._C", files("csrc/module.cpp", "csrc/cpu/*.cpp"), **options)]
     if toolkit is not None:
-        built.append(
-            CUDAExtension(
-                "geoguide3d._C_cuda",
-                files("csrc/module.cpp", "csrc/cuda/*.cu"),
-                extra_compile_args=compile_args,
-                **options,
-            )
-        )
+        built.append(CUDAExtension("geoguide3d._C_cuda", files("csrc/module.cpp", "csrc/cuda/*.cu"), **options))
     return built, {"build_ext": BuildExtension}
 
 

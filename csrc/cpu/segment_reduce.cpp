@@ -2,8 +2,9 @@
 
 #include <torch/csrc/stable/library.h>
 
-#include <cmath>
 #include <tuple>
+#include <type_traits>
+#include <vector>
 
 #include "grouping.h"
 
@@ -95,24 +96,33 @@ void dot_segments(const T* values, const A* segments, const int64_t* index, A* o
   });
 }
 
-// Takes value and n over best and row where the value is greater; NaN is greater than every number.
+// NaN is greater than every number. No short circuit, so that loops vectorise.
 template <typename A>
-void keep_greater(A& best, int64_t& row, A value, int64_t n) {
-  const bool greater = value > best || (std::isnan(value) && !std::isnan(best));
-  best = greater ? value : best;
-  row = greater ? n : row;
+bool is_greater(A value, A best) {
+  return !(value <= best) & (best == best);
 }
 
-template <typename T, typename A>
-void max_rows(A* __restrict best, int64_t* __restrict best_row, const T* values, const int64_t* rows, int64_t count,
+// A function of its own, because GCC vectorises this loop only where it sees that the arrays do not overlap.
+template <typename T, typename A, typename Position>
+[[gnu::noinline]] void take_greater(A* __restrict best, Position* __restrict position, const T* __restrict row,
+                                    Position here, int64_t C) {
+  for (int64_t c = 0; c < C; ++c) {
+    const A value = static_cast<A>(row[c]);
+    const bool greater = is_greater(value, best[c]);
+    best[c] = greater ? value : best[c];
+    position[c] = greater ? here : position[c];
+  }
+}
+
+// Writes the maxima and the rows that hold them first. `position` (C,) is scratch: positions in `rows` while the loop
+// runs, of the width of A so that both fill a vector register alike.
+template <typename T, typename A, typename Position>
+void max_rows(A* best, int64_t* best_row, Position* position, const T* values, const int64_t* rows, int64_t count,
               int64_t C) {
   for (int64_t c = 0; c < C; ++c) best[c] = static_cast<A>(values[rows[0] * C + c]);
-  std::fill_n(best_row, C, rows[0]);
-  for (int64_t p = 1; p < count; ++p) {
-    const T* __restrict v = values + rows[p] * C;
-    const int64_t n = rows[p];
-    for (int64_t c = 0; c < C; ++c) keep_greater(best[c], best_row[c], static_cast<A>(v[c]), n);
-  }
+  std::fill_n(position, C, Position{0});
+  for (int64_t p = 1; p < count; ++p) take_greater(best, position, values + rows[p] * C, static_cast<Position>(p), C);
+  for (int64_t c = 0; c < C; ++c) best_row[c] = rows[position[c]];
 }
 
 // A maximum and the row that holds it, for each of many channels.
@@ -129,14 +139,20 @@ void max_segments(const T* values, const Grouping& grouping, Maxima<A> partial, 
   for (int64_t s = 0; s < grouping.segment_count(); ++s)
     if (grouping.is_empty(s)) std::fill_n(maxima.row + s * C, C, grouping.row_count());
   torch::stable::parallel_for(0, grouping.row_count(), rows_per_thread(C), [&](int64_t begin, int64_t end) {
+    std::vector<std::conditional_t<sizeof(A) == 4, int32_t, int64_t>> position(C);
     for_parts_starting_in(grouping, begin, end, [&](const Part& part) {
       const Maxima<A> best = part.opens_segment ? maxima + part.segment * C : partial + part.slot() * C;
-      max_rows(best.value, best.row, values, grouping.rows.data() + part.first, part.last - part.first, C);
+      max_rows(best.value, best.row, position.data(), values, grouping.rows.data() + part.first, part.last - part.first,
+               C);
     });
   });
   for_later_parts(grouping, [&](const Part& part) {
     const Maxima<A> best = maxima + part.segment * C, other = partial + part.slot() * C;
-    for (int64_t c = 0; c < C; ++c) keep_greater(best.value[c], best.row[c], other.value[c], other.row[c]);
+    for (int64_t c = 0; c < C; ++c) {
+      if (!is_greater(other.value[c], best.value[c])) continue;
+      best.value[c] = other.value[c];
+      best.row[c] = other.row[c];
+    }
   });
 }
 

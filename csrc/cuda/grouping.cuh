@@ -2,8 +2,6 @@
 #pragma once
 #include <torch/csrc/stable/ops.h>
 
-#include <array>
-
 #include "launch.cuh"
 
 namespace geoguide3d {
@@ -13,10 +11,8 @@ struct DeviceGrouping {
   torch::stable::Tensor segment_of, rows, offsets;
 };
 
-namespace grouping {
-
 // Thread s finds where segment s begins. A search for each, because S may be far greater than N.
-__global__ void find_offsets(const int64_t* segment_of, int64_t* offsets, int64_t N, int64_t S) {
+static __global__ void find_offsets(const int64_t* segment_of, int64_t* offsets, int64_t N, int64_t S) {
   const int64_t s = thread_number();
   if (s > S) return;
   assert((N == 0 || (0 <= segment_of[0] && segment_of[N - 1] < S)) && "index out of range");
@@ -31,21 +27,12 @@ __global__ void find_offsets(const int64_t* segment_of, int64_t* offsets, int64_
   offsets[s] = begin;
 }
 
-inline std::array<torch::stable::Tensor, 2> stable_sort(const torch::stable::Tensor& index) {
-  using torch::stable::detail::from;
-  using torch::stable::detail::to;
-  std::array<StableIValue, 4> stack{from(index), from(std::optional<bool>(true)), from(int64_t{0}), from(false)};
-  TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::sort", "stable", stack.data(), TORCH_ABI_VERSION));
-  return {to<torch::stable::Tensor>(stack[0]), to<torch::stable::Tensor>(stack[1])};
-}
-}  // namespace grouping
-
 inline DeviceGrouping group_rows(const torch::stable::Tensor& index, int64_t S) {
   const int64_t N = index.size(0);
-  const auto [segment_of, rows] = grouping::stable_sort(index);
+  const auto [segment_of, rows] = stable_sort(index);
   const torch::stable::Tensor offsets = torch::stable::new_empty(index, {S + 1});
-  grouping::find_offsets<<<blocks_for(S + 1), kThreads, 0, current_stream(index)>>>(
-      segment_of.const_data_ptr<int64_t>(), offsets.mutable_data_ptr<int64_t>(), N, S);
+  find_offsets<<<blocks_for(S + 1), kThreads, 0, current_stream(index)>>>(segment_of.const_data_ptr<int64_t>(),
+                                                                          offsets.mutable_data_ptr<int64_t>(), N, S);
   STD_CUDA_KERNEL_LAUNCH_CHECK();
   return {segment_of, rows, offsets};
 }

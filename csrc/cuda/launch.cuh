@@ -1,14 +1,15 @@
-// What every CUDA kernel here needs to start: the stream, the grid, the device-side check.
+// What every CUDA kernel here needs to start: the stream, the grid, the device-side check; and every raw shim of torch.
 #pragma once
 #undef NDEBUG  // assert() must stay in device code
 #include <cuda_runtime.h>
-#include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/macros.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <array>
 #include <cassert>
 #include <cstdint>
+#include <optional>
 
 namespace geoguide3d {
 constexpr int kThreads = 256;
@@ -28,5 +29,14 @@ inline unsigned blocks_for(int64_t threads) {
 
 __device__ inline int64_t thread_number() {
   return blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
+}
+
+// Sorted values and the positions they come from; equal values keep their order.
+inline std::array<torch::stable::Tensor, 2> stable_sort(const torch::stable::Tensor& index) {
+  using torch::stable::detail::from;
+  using torch::stable::detail::to;
+  std::array<StableIValue, 4> stack{from(index), from(std::optional<bool>(true)), from(int64_t{0}), from(false)};
+  TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::sort", "stable", stack.data(), TORCH_ABI_VERSION));
+  return {to<torch::stable::Tensor>(stack[0]), to<torch::stable::Tensor>(stack[1])};
 }
 }  // namespace geoguide3d

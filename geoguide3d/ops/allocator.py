@@ -14,7 +14,8 @@ def keep_freed_memory() -> bool:
 
     By default glibc maps every block above 32 MiB afresh and unmaps it when freed, so each (N, C) temporary costs one
     page fault per 4 KiB: seconds per training step at N = 150k. Call it once, before the first large tensor. Freed
-    memory then stays with the process until it ends. Without glibc (macOS, Windows, musl) nothing is changed.
+    memory then stays with the process until it ends, and because free blocks do not always fit the next request, the
+    process may come to hold about twice what it uses. Without glibc (macOS, Windows, musl) nothing is changed.
     """
     if sys.platform != "linux":
         return False

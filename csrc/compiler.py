@@ -1,13 +1,20 @@
-"""Finds the CUDA toolkit; setup.py and check_cuda.py ask here."""
+"""How the kernels are compiled: flags, and where the CUDA toolkit is. Used by setup.py and check_cuda.py."""
 
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+# The oldest torch the binaries run on, 2.11; they run on all newer ones too.
+_COMMON = ["-O3", "-DTORCH_TARGET_VERSION=0x020b000000000000"]
+_IS_X86 = platform.machine() in ("x86_64", "AMD64")
+CXX_FLAGS = [*_COMMON, *(["-mavx2", "-mfma", "-mf16c"] if _IS_X86 else [])]  # ops/kernels.py asks the processor first
+NVCC_FLAGS = [*_COMMON, "-DUSE_CUDA"]
 
 
 @dataclass(frozen=True)
