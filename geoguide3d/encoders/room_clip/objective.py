@@ -64,7 +64,15 @@ def draw_captions(things: Sequence[Attributes], writer: CaptionWriter, count: in
     return list({caption.text: caption for caption in drawn}.values())
 
 
-def caption_loss(model: RoomClip, pixels: Tensor, texts: Tensor, truth: Tensor) -> Tensor:
+def balancing_weights(names: Sequence[str]) -> Tensor:
+    """Returns (N,) weights with mean 1 that fall with the square root of how often a name occurs."""
+    rows = {name: row for row, name in enumerate(dict.fromkeys(names))}
+    ids = torch.tensor([rows[name] for name in names])
+    weights = torch.bincount(ids).float().rsqrt()[ids]
+    return weights / weights.mean()
+
+
+def caption_loss(model: RoomClip, pixels: Tensor, texts: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
     """Returns how badly pixels and captions know what is true, a scalar: the sigmoid loss and both contrasts.
 
     Args:
@@ -72,29 +80,30 @@ def caption_loss(model: RoomClip, pixels: Tensor, texts: Tensor, truth: Tensor) 
         pixels: (N, C) features of the image network, of any length.
         texts: (K, C) unit vectors of the text network.
         truth: (N, K) bool, whether caption k is true of what pixel n shows.
+        weights: (N,) weight of each pixel, with mean 1.
     """
     scaled = model.log_scale.exp() * (F.normalize(pixels.float(), dim=1) @ texts.float().T)
-    return 0.25 * sigmoid_loss(scaled + model.bias, truth) + contrast(scaled, truth) + contrast(scaled.T, truth.T)
+    of_pixels = 0.25 * sigmoid_losses(scaled + model.bias, truth) + contrasts(scaled, truth)
+    return (weights * of_pixels).mean() + contrasts(scaled.T, truth.T).mean()
 
 
-def sigmoid_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Returns the mean over pixels of the summed binary cross entropy over captions: equation 1 of SigLIP.
+def sigmoid_losses(logits: Tensor, truth: Tensor) -> Tensor:
+    """Returns (N,) the summed binary cross entropy of each pixel over captions: equation 1 of SigLIP.
 
     Args:
         logits: (N, K) scaled cosines plus bias.
         truth: (N, K) bool.
     """
-    return F.binary_cross_entropy_with_logits(logits, truth.float(), reduction="sum") / len(logits)
+    return F.binary_cross_entropy_with_logits(logits, truth.float(), reduction="none").sum(1)
 
 
-def contrast(scaled: Tensor, truth: Tensor) -> Tensor:
-    """Returns the mean cross entropy of each true entry of a row against the row's false ones; true ones never compete.
+def contrasts(scaled: Tensor, truth: Tensor) -> Tensor:
+    """Returns (rows,) the mean cross entropy of a row's true entries, each against the row's false ones alone.
 
     Args:
         scaled: (rows, columns) scaled cosines.
-        truth: (rows, columns) bool; rows without a true entry count nothing.
+        truth: (rows, columns) bool; a row without a true entry has no loss.
     """
     rivals = scaled.masked_fill(truth, -torch.inf).logsumexp(1, keepdim=True)
     losses = F.softplus(rivals - scaled).masked_fill(~truth, 0.0)
-    rows = truth.any(1)
-    return (losses.sum(1) / truth.sum(1).clamp(min=1))[rows].mean()
+    return losses.sum(1) / truth.sum(1).clamp(min=1)

@@ -17,7 +17,13 @@ from geoguide3d.encoders.room_clip.augmentation import augment
 from geoguide3d.encoders.room_clip.captions import CaptionWriter, truth_table, vocabulary_of
 from geoguide3d.encoders.room_clip.frames import FrameFolder, Frames
 from geoguide3d.encoders.room_clip.networks import RoomClip, RoomClipConfig
-from geoguide3d.encoders.room_clip.objective import Sampling, caption_loss, draw_captions, sample_pixels
+from geoguide3d.encoders.room_clip.objective import (
+    Sampling,
+    balancing_weights,
+    caption_loss,
+    draw_captions,
+    sample_pixels,
+)
 from geoguide3d.encoders.room_clip.vocabulary import Vocabulary, split_words
 from geoguide3d.encoders.room_clip.weights import write_room_clip
 from geoguide3d.store.atomic import atomic_file
@@ -35,6 +41,8 @@ class TrainingConfig:
         learning_rate: highest learning rate (AdamW).
         warm_up: steps until it is reached; afterwards it falls as a cosine.
         weight_decay: of matrices and kernels.
+        balance_from: step from which on pixels of rare categories weigh more (late, as in Cao et al. 2019, so that the
+            frequent ones have shaped the features first).
         average: decay of the moving average of the weights, which is what is kept.
         seed: of weights and batches.
         checkpoint_steps: steps from one checkpoint to the next.
@@ -47,6 +55,7 @@ class TrainingConfig:
     learning_rate: float = 2e-3
     warm_up: int = 200
     weight_decay: float = 0.02
+    balance_from: int = 2750
     average: float = 0.998
     seed: int = 0
     checkpoint_steps: int = 250
@@ -126,7 +135,10 @@ class Trainer:
             maps = self.model.image(images.to(memory_format=torch.channels_last))
         texts = self.model.text(words.to(self._device))
         features = maps.permute(0, 2, 3, 1).flatten(0, 2)[pixels.to(self._device)]
-        return caption_loss(self.model, features, texts, truth.to(self._device))
+        weights = torch.ones(len(pixels))
+        if self.step_count >= config.balance_from:
+            weights = balancing_weights([things[row].category for row in thing_of_pixel.tolist()])
+        return caption_loss(self.model, features, texts, truth.to(self._device), weights.to(self._device))
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -10,11 +10,12 @@ from geoguide3d.encoders.room_clip.captions import Attributes, CaptionWriter
 from geoguide3d.encoders.room_clip.networks import RoomClip, RoomClipConfig
 from geoguide3d.encoders.room_clip.objective import (
     Sampling,
+    balancing_weights,
     caption_loss,
-    contrast,
+    contrasts,
     draw_captions,
     sample_pixels,
-    sigmoid_loss,
+    sigmoid_losses,
 )
 
 
@@ -56,37 +57,50 @@ def test_rare_categories_are_spoken_of_as_often() -> None:
 TRUTH = torch.tensor([[True, False, False], [True, True, False], [False, False, False]])
 
 
-def test_sigmoid_loss_is_that_of_its_equation() -> None:
+def test_sigmoid_losses_are_those_of_their_equation() -> None:
     logits = torch.tensor([[2.0, -1.0, 0.0], [-3.0, 1.0, 0.5], [-4.0, -4.0, 4.0]])
     signs = torch.where(TRUTH, 1.0, -1.0)
-    expected = sum(math.log1p(math.exp(-z)) for z in (signs * logits).flatten().tolist()) / 3
-    assert sigmoid_loss(logits, TRUTH).item() == pytest.approx(expected, rel=1e-5)
+    expected = [sum(math.log1p(math.exp(-z)) for z in row) for row in (signs * logits).tolist()]
+    assert sigmoid_losses(logits, TRUTH).tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_contrast_is_against_false_entries_alone() -> None:
+def test_contrasts_are_against_false_entries_alone() -> None:
     scaled = torch.tensor([[2.0, 1.0, 0.0], [3.0, 1.0, -1.0], [9.0, 9.0, 9.0]])
 
     def entry(true: float, *false: float) -> float:
         return -math.log(math.exp(true) / sum(map(math.exp, (true, *false))))
 
-    expected = (entry(2, 1, 0) + (entry(3, -1) + entry(1, -1)) / 2) / 2
-    assert contrast(scaled, TRUTH).item() == pytest.approx(expected, rel=1e-5)
+    expected = [entry(2, 1, 0), (entry(3, -1) + entry(1, -1)) / 2, 0.0]
+    assert contrasts(scaled, TRUTH).tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_row_of_truths_has_no_rival_and_no_loss() -> None:
     scaled = torch.zeros(1, 2, requires_grad=True)
-    loss = contrast(scaled, torch.ones(1, 2, dtype=torch.bool))
-    loss.backward()
+    loss = contrasts(scaled, torch.ones(1, 2, dtype=torch.bool))
+    loss.sum().backward()
     assert loss.item() == 0.0
+    assert scaled.grad is not None
     assert bool(torch.isfinite(scaled.grad).all())
 
 
-def test_caption_loss_uses_the_models_calibration_and_any_length_of_features() -> None:
+def test_balancing_weights_fall_with_the_root_of_the_count() -> None:
+    weights = balancing_weights(["wall"] * 4 + ["lamp"])
+    assert weights.mean().item() == pytest.approx(1.0)
+    assert (weights[4] / weights[0]).item() == pytest.approx(2.0)
+
+
+def test_caption_loss_weighs_pixels_and_takes_features_of_any_length() -> None:
     model = RoomClip(RoomClipConfig(channels=2, stages=(4, 4, 4, 4), text_width=8, text_heads=2), word_count=3)
-    texts = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    truth = torch.tensor([[True, False], [False, True]])
-    right = caption_loss(model, torch.tensor([[3.0, 0.0], [0.0, 0.1]]), texts, truth)
-    # scale 10, bias -5: logits 5 and -5 in the sigmoid loss; 10 against 0 in both contrasts
-    expected = 2 * math.log1p(math.exp(-5.0)) + 2 * math.log1p(math.exp(-10.0))
-    assert right.item() == pytest.approx(expected, rel=1e-4)
+    texts, truth = torch.eye(2), torch.eye(2).bool()
+    right, wrong = torch.tensor([3.0, 0.0]), torch.tensor([0.1, 0.0])  # for the first and for the second caption
+    loss = caption_loss(model, torch.stack([right, wrong]), texts, truth, torch.tensor([0.5, 1.5]))
+    # scale 10, bias -5: logits are 5 for the first caption and -5 for the second, scaled cosines 10 and 0
+    sigmoid = (0.5 * 2 * softplus(-5) + 1.5 * 2 * softplus(5)) / 2
+    contrast = (0.5 * softplus(-10) + 1.5 * softplus(10)) / 2
+    columns = (softplus(0) + softplus(0)) / 2
+    assert loss.item() == pytest.approx(0.25 * sigmoid + contrast + columns, rel=1e-4)
     assert model.relevant_cosine() == pytest.approx(0.5)
+
+
+def softplus(value: float) -> float:
+    return math.log1p(math.exp(value))
