@@ -19,23 +19,44 @@ int64_t rows_per_thread(int64_t C) {
   return std::max<int64_t>(1, 32768 / std::max<int64_t>(C, 1));
 }
 
-// Four rows at a time: the sum is loaded and stored once for them, and four streams of memory are under way.
+template <typename T, typename A>
+struct FourRows {
+  const T* values[4];
+  A weight[4];
+
+  FourRows(const T* all, const A* weights, const int64_t* rows, int64_t C) {
+    for (int k = 0; k < 4; ++k) {
+      values[k] = all + rows[k] * C;
+      weight[k] = weights ? weights[rows[k]] : A{1};
+    }
+  }
+  A sum(int64_t c) const {
+    A total = weight[0] * static_cast<A>(values[0][c]);
+    for (int k = 1; k < 4; ++k) total += weight[k] * static_cast<A>(values[k][c]);
+    return total;
+  }
+};
+
+// Four rows at a time: the sum is loaded and stored once for them, and four streams of memory are under way. While they
+// are added the next four are fetched, because each row of a random order is a new place for the hardware's prefetcher.
 template <typename T, typename A>
 void add_rows(A* __restrict sum, const T* values, const A* weights, const int64_t* rows, int64_t count, int64_t C) {
-  const auto row = [=](int64_t p) { return values + rows[p] * C; };
-  const auto weight = [=](int64_t p) { return weights ? weights[rows[p]] : A{1}; };
+  constexpr int64_t kLine = 64 / sizeof(T);
   int64_t p = 0;
   for (; p + 4 <= count; p += 4) {
-    const T *v0 = row(p), *v1 = row(p + 1), *v2 = row(p + 2), *v3 = row(p + 3);
-    const A w0 = weight(p), w1 = weight(p + 1), w2 = weight(p + 2), w3 = weight(p + 3);
-    for (int64_t c = 0; c < C; ++c)
-      sum[c] = sum[c] + w0 * static_cast<A>(v0[c]) + w1 * static_cast<A>(v1[c]) + w2 * static_cast<A>(v2[c]) +
-               w3 * static_cast<A>(v3[c]);
+    const FourRows<T, A> here(values, weights, rows + p, C),
+        next(values, weights, rows + std::min(p + 4, count - 4), C);
+    int64_t c = 0;
+    for (; c + kLine <= C; c += kLine) {
+      for (const T* row : next.values) __builtin_prefetch(row + c, 0, 2);
+      for (int64_t k = c; k < c + kLine; ++k) sum[k] += here.sum(k);
+    }
+    for (; c < C; ++c) sum[c] += here.sum(c);
   }
   for (; p < count; ++p) {
-    const T* v = row(p);
-    const A w = weight(p);
-    for (int64_t c = 0; c < C; ++c) sum[c] += w * static_cast<A>(v[c]);
+    const T* row = values + rows[p] * C;
+    const A weight = weights ? weights[rows[p]] : A{1};
+    for (int64_t c = 0; c < C; ++c) sum[c] += weight * static_cast<A>(row[c]);
   }
 }
 
