@@ -16,11 +16,13 @@ class FrozenBackbone(Protocol):
     Attributes:
         name: what `load_backbone` knows it by.
         channels: G, the width of the features.
+        licence: of the features, as far as it binds who uses them: the checkpoint's, where there is one.
         config: everything that changes the features, as JSON values; stored with every model.
     """
 
     name: str
     channels: int
+    licence: str
     config: dict[str, Any]
 
     def encode(self, scene: Scene) -> Tensor:

@@ -19,7 +19,7 @@ class BackboneRecord:
         name: what `load_backbone` knows it by.
         config: the backbone's own config. The key "weights" may hold a path, the key "hub" a repository.
         sha256: hash of the checkpoint, 64 hexadecimal digits; None where nobody has recorded it.
-        licence: licence of the checkpoint.
+        licence: licence of what computes the features: the checkpoint's, where there is one.
         file: name of the checkpoint's file; None for a backbone without weights.
     """
 
@@ -94,9 +94,14 @@ def _from_hub(record: BackboneRecord, file: str) -> Path:
         ) from error
 
 
-def _check_hash(path: Path, expected: str) -> None:
+def sha256_of(path: Path) -> str:
+    """Returns the 64 hexadecimal digits that a record keeps of a checkpoint."""
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_hash(path: Path, expected: str) -> None:
+    found = sha256_of(path)
     if found != expected.lower():
         raise ValueError(
             f"{path}: sha256 is {found}, but the model was made with {expected.lower()}; "

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from geoguide3d.backbones.loading import load_backbone
 from geoguide3d.backbones.protocol import FrozenBackbone
-from geoguide3d.backbones.weights import find_weights
+from geoguide3d.backbones.weights import find_weights, sha256_of
 from geoguide3d.cli.distill_settings import DistillSettings
 from geoguide3d.cli.outputs import check_replaceable
 from geoguide3d.cli.settings import command, parse_settings
@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = load_text_encoder(settings.text)
         weights = find_weights(settings.backbone, settings.backbone_weights)
         backbone = load_backbone(settings.backbone.name, settings.backbone.config, weights)
-        record = replace(settings.backbone, config=backbone.config)
+        hashed = None if weights is None else sha256_of(weights)
+        record = replace(settings.backbone, config=backbone.config, sha256=hashed, licence=backbone.licence)
         up = None if settings.up is None else torch.tensor(settings.up)
         bar = tqdm(paths, desc="scenes", unit="scene", disable=None)
         distilled = distill([_lesson(path, settings, backbone, text, up) for path in bar], settings.training)

@@ -30,6 +30,7 @@ def test_writes_a_whole_model_folder(model_folder: Path) -> None:
     config = json.loads((model_folder / "config.json").read_text())
     assert config["backbone"]["name"] == "descriptors"
     assert config["backbone"]["config"]["voxel_size_m"] > 0
+    assert config["backbone"]["licence"] == "Apache-2.0"
     assert config["text"] == {**config["text"], "kind": "table", "text_space": "clip-vit-b-32/openai"}
     assert config["mask_rule"]["negatives"] == ["floor"]
     log = [json.loads(line) for line in (model_folder / "training.jsonl").read_text().splitlines()]

@@ -23,6 +23,7 @@ class PointsAsFeatures:
     """A backbone whose features are the coordinates."""
 
     name = "points"
+    licence = "Apache-2.0"
     channels = 3
     config: dict[str, Any]
 

@@ -32,6 +32,7 @@ class Descriptors:
     """
 
     name = "descriptors"
+    licence = "Apache-2.0"
 
     def __init__(self, voxel_size_m: float = 0.04, version: int = VERSION) -> None:
         """Keeps the settings.
