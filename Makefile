@@ -33,7 +33,7 @@ demo: setup  ## ask held-out rooms questions in words and see the answers (under
 	GEOGUIDE3D_REQUIRE_KERNELS=1 $(RUN) tools/demo.py --output outputs/demo
 
 test: setup  ## run all tests; kernels must be compiled
-	GEOGUIDE3D_REQUIRE_KERNELS=1 $(RUN) -m pytest
+	GEOGUIDE3D_REQUIRE_KERNELS=1 $(RUN) -m pytest --timeout 600
 
 test-gpu:  ## on a machine with a GPU: build in place with PYTHON, install nothing, run the GPU tests
 	GEOGUIDE3D_CUDA=1 $(PYTHON) setup.py --quiet build_ext --inplace
