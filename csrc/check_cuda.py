@@ -9,16 +9,17 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
+import torch
 from compiler import NVCC_FLAGS, Toolkit, find_toolkit
-from torch.utils.cpp_extension import include_paths
 
+HEADERS = [Path(torch.__file__).parent / "include", Path(sysconfig.get_paths()["include"])]
 SOURCES = sorted((Path(__file__).parent / "cuda").glob("*.cu"))
 ARCHITECTURE = "sm_90"
 
 
 def compiles(toolkit: Toolkit, source: Path, folder: Path) -> bool:
     command = [str(toolkit.nvcc), *NVCC_FLAGS, "-std=c++20", f"-arch={ARCHITECTURE}", "--compiler-options=-fPIC"]
-    command += [f"-I{path}" for path in [*include_paths(), sysconfig.get_paths()["include"]]]
+    command += [f"-I{folder}" for folder in HEADERS]
     command += ["-c", str(source), "-o", str(folder / f"{source.stem}.o")]
     works = subprocess.run(command).returncode == 0
     print(f"{source.name}: {'compiles' if works else 'DOES NOT COMPILE'} for {ARCHITECTURE}", flush=True)
