@@ -19,7 +19,7 @@ ARCHITECTURE = "sm_90"
 
 def compiles(toolkit: Toolkit, source: Path, folder: Path) -> bool:
     command = [str(toolkit.nvcc), *NVCC_FLAGS, "-std=c++20", f"-arch={ARCHITECTURE}", "--compiler-options=-fPIC"]
-    command += [f"-I{folder}" for folder in HEADERS]
+    command += [f"-I{headers}" for headers in HEADERS]
     command += ["-c", str(source), "-o", str(folder / f"{source.stem}.o")]
     works = subprocess.run(command).returncode == 0
     print(f"{source.name}: {'compiles' if works else 'DOES NOT COMPILE'} for {ARCHITECTURE}", flush=True)
