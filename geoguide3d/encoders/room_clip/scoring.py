@@ -60,7 +60,7 @@ def judge(weights: Path, folder: Path, split: str, device: str = "cpu") -> dict[
 
 @dataclass(frozen=True)
 class ColorRetrieval:
-    """How often the right words win for objects of colour × category pairs, in [0, 1] (NaN without objects).
+    """How often the right words win for objects of colour × category pairs, in [0, 1] (0 without objects).
 
     Args:
         color: the right "a {colour} {category}" among all colours of the object's category.
@@ -100,7 +100,7 @@ def color_retrieval(
             row, column = names.categories.index(thing.category), names.colors.index(thing.color)
             right = cosines[row, column]
             hits.append([bool(right >= rivals.max()) for rivals in (cosines[row], cosines[:, column], cosines)])
-    color, category, pair = torch.tensor(hits, dtype=torch.float32).view(-1, 3).mean(0).tolist()
+    color, category, pair = (torch.tensor(hits).view(-1, 3).sum(0) / max(1, len(hits))).tolist()
     return ColorRetrieval(color, category, pair, objects=len(hits))
 
 

@@ -78,18 +78,30 @@ def test_order_and_colors_matter(texts: RoomClipTextEncoder) -> None:
     assert not torch.allclose(forwards, backwards, atol=1e-3)
 
 
-def test_purposes_lie_nearer_to_what_serves_them(texts: RoomClipTextEncoder) -> None:
-    sit, chair, sofa, wall, sink = texts.encode_text(["something to sit on", "a chair", "a sofa", "a wall", "a sink"])
-    assert min(float(sit @ chair), float(sit @ sofa)) > max(float(sit @ wall), float(sit @ sink))
+@pytest.mark.parametrize(
+    ("purpose", "category"),
+    [
+        ("something to sit on", "chair"),
+        ("a seat", "chair"),
+        ("something to sleep on", "bed"),
+        ("a place to wash hands", "sink"),
+        ("a place to throw trash", "bin"),
+        ("something that gives light", "lamp"),
+        ("something to read", "book"),
+    ],
+)
+def test_a_purpose_lies_nearest_to_what_serves_it(texts: RoomClipTextEncoder, purpose: str, category: str) -> None:
+    cosines = texts.encode_text([f"a {name}" for name in CATEGORIES]) @ texts.encode_text([purpose])[0]
+    assert CATEGORIES[int(cosines.argmax())] == category
 
 
 def test_spelling_variants_are_the_same_prompt(texts: RoomClipTextEncoder) -> None:
     first, second = texts.encode_text(["A red  CHAIR!", "a red chair"])
-    assert torch.equal(first, second)
+    assert torch.allclose(first, second, atol=1e-6)
 
 
 def test_same_prompt_same_vector_in_any_batch(texts: RoomClipTextEncoder) -> None:
-    prompts = ["a chair", "something to sit on in the corner of this room", "red", "a wooden table"]
+    prompts = ["a chair", "something to sit on in the room", "red", "a wooden table"]
     together = texts.encode_text(prompts)
     assert torch.equal(together, texts.encode_text(prompts))
     alone = torch.cat([texts.encode_text([prompt]) for prompt in prompts])
