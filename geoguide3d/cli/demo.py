@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from geoguide3d.cli import distill
@@ -19,6 +20,7 @@ from geoguide3d.evaluation.open_vocabulary import nearest_class
 from geoguide3d.fusion.fuse import fuse_views
 from geoguide3d.query.export import export_answer
 from geoguide3d.query.model import GeoGuide
+from geoguide3d.scenes.orientation import with_up
 from geoguide3d.scenes.point_files import read_scene
 from geoguide3d.scenes.posed_folder import open_posed_folder
 from geoguide3d.scenes.rooms import CATEGORIES, Room, Split, is_held_out, make_room
@@ -30,6 +32,8 @@ EXAMPLES = """examples:
   geoguide3d demo --output outputs/demo
   geoguide3d demo --output outputs/small --train-rooms 2 --test-rooms 1 --views 12 --steps 100
 """
+POINTS_PER_STEP = 4_000
+UP = torch.tensor([0.0, 0.0, 1.0])
 MEANINGS = {  # question: the categories that answer it
     "something to sit on": ("chair", "armchair", "stool", "sofa"),
     "a fridge": ("refrigerator",),
@@ -85,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 path.write_text("".join(f"{room.name}\n" for room in train))
         with _stage("distil: fuse RoomCLIP's features of the frames and teach the adapter"):
             model = _distil(settings, rooms)
-        scenes = [read_scene(rooms / room.name) for room in test]
+        scenes = [with_up(read_scene(rooms / room.name), UP) for room in test]
         with _stage("measure (a): fused RoomCLIP features of the held-out rooms' frames"):
             fused = _score_fused(scenes, model)
         with _stage("measure (b): the adapter on the held-out rooms' points alone"):
@@ -119,8 +123,9 @@ def _make(settings: DemoSettings, count: int, split: Split, parent: Path) -> lis
 
 def _distil(settings: DemoSettings, rooms: Path) -> GeoGuide:
     model = settings.output / "model"
-    options = {"scene-list": settings.output / "train.txt", "data-root": rooms, "output": model, "up": "0,0,1"}
-    options["training.steps"] = str(settings.steps)
+    options: dict[str, object] = {"scene-list": settings.output / "train.txt", "data-root": rooms, "output": model}
+    options |= {"up": ",".join(map(str, UP.tolist())), "training.steps": settings.steps}
+    options["training.points-per-step"] = POINTS_PER_STEP
     distill.main([word for name, value in options.items() for word in (f"--{name}", str(value))])
     return GeoGuide.from_pretrained(model)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -23,14 +23,18 @@ from geoguide3d.encoders.room_clip.captions import Attributes
 from geoguide3d.store.atomic import atomic_file
 
 NO_OBJECT = 255
-SPLITS = ("train", "validation", "test")
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _JPEG = {"quality": 90, "subsampling": 0}  # colours are words here: no chroma subsampling
 
 
 class RenderedRoom(Protocol):
     """What is asked of a procedural room (see geoguide3d.scenes.rooms)."""
 
-    objects: Sequence[Any]
+    @property
+    def objects(self) -> Sequence[Any]:
+        """What is in the room; each thing has `category`, `color` and `material`."""
+        ...
 
     def cameras(self, count: int, width: int, height: int) -> Sequence[Any]:
         """Returns the cameras of a walk."""
@@ -102,7 +106,7 @@ class RoomCounts:
 
 
 def render_frames(
-    folder: Path, names: FrameFolder, counts: RoomCounts, make_room: Callable[[int, str], RenderedRoom]
+    folder: Path, names: FrameFolder, counts: RoomCounts, make_room: Callable[[int, Split], RenderedRoom]
 ) -> None:
     """Renders every split into the folder; a run that was stopped goes on where it was.
 
