@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fake_rooms import NAMES, FakeRoom
 
 from geoguide3d.encoders.room_clip.frames import RoomCounts, render_frames
+from tests.encoders.room_clip.fake_rooms import NAMES, FakeRoom
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from fake_rooms import COLORS, NAMES, FakeRoom
 
 from geoguide3d.encoders.room_clip.frames import FrameFolder, Frames, RoomCounts, render_frames
+from tests.encoders.room_clip.fake_rooms import COLORS, NAMES, FakeRoom
 
 
 def test_what_was_rendered_is_read(fake_frames: Path) -> None:
