@@ -22,11 +22,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt build_tools/system_libraries.
 	$(RUN) -m pip install --quiet --upgrade pip
 	@echo "installing the pinned dependencies (about 7 GB, some minutes)"
 	$(RUN) -m pip install --quiet --constraint constraints.txt 'setuptools>=77' wheel ninja torch
-	GEOGUIDE3D_SKIP_KERNELS=1 $(RUN) -m pip install --quiet --no-build-isolation --constraint constraints.txt --editable '.[all,dev]'
+	PYTHONWARNINGS=ignore GEOGUIDE3D_SKIP_KERNELS=1 $(RUN) -m pip install --quiet --no-build-isolation --constraint constraints.txt --editable '.[all,dev]'
 	touch $@
 
 $(VENV)/.built: $(VENV)/.installed $(SOURCES)
-	$(RUN) -m pip install --quiet --no-build-isolation --no-deps --editable .
+	PYTHONWARNINGS=ignore $(RUN) -m pip install --quiet --no-build-isolation --no-deps --editable .
 	touch $@
 
 demo: setup  ## ask held-out rooms questions in words and see the answers (under 5 minutes on 2 cores)

@@ -1,6 +1,6 @@
 """Resolves the pinned dependencies for every supported Python, without installing anything.
 
-pip's --python-version chooses wheels but still evaluates markers for the Python that runs it, so they are evaluated here.
+pip's --python-version chooses wheels but still evaluates markers for the Python that runs it: they are evaluated here.
 """
 
 import subprocess
