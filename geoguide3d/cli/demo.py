@@ -65,8 +65,8 @@ class DemoSettings:
     """
 
     output: Path
-    train_rooms: int = 10
-    test_rooms: int = 4
+    train_rooms: int = 16
+    test_rooms: int = 6
     views: int = 36
     steps: int = 600
     first_seed: int = 100_000

@@ -17,7 +17,7 @@ from geoguide3d.store.atomic import atomic_file
 
 EXAMPLES = """examples:
   geoguide3d query room.ply "a red chair" "something to sit on" --model outputs/model --output outputs/answer
-  geoguide3d query lounge.ply couch "potted plant" --model outputs/lounge --output outputs/answer --up 0,-1,0
+  geoguide3d query lounge.ply couch "potted plant" --model outputs/lounge --output outputs/answer --up 0,1,0
 
 Written are <scene>.ply (overlays the input; a score per prompt and point), <scene>.png, <scene>.json and the resolved
 options, <scene>.yaml.

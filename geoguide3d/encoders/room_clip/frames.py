@@ -99,7 +99,7 @@ class RoomCounts:
         views: frames per room.
     """
 
-    train: int = 420
+    train: int = 540
     validation: int = 20
     test: int = 40
     views: int = 8

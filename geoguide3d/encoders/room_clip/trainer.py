@@ -49,7 +49,7 @@ class TrainingConfig:
         sampling: what the loss looks at.
     """
 
-    steps: int = 5400
+    steps: int = 13000
     batch: int = 16
     crop: tuple[int, int] = (96, 128)
     learning_rate: float = 2e-3
