@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 SOURCES := setup.py $(wildcard csrc/*.py csrc/*.cpp csrc/*.h csrc/cpu/* csrc/cuda/*)
-BENCHMARKS := benchmarks/segment_reduce.py benchmarks/fusion.py
+BENCHMARKS := $(filter-out benchmarks/measure.py benchmarks/machine.py,$(sort $(wildcard benchmarks/*.py)))
 CXX_FILES := $(wildcard csrc/*.cpp csrc/*.h csrc/cpu/*.cpp csrc/cpu/*.h csrc/cuda/*.cu csrc/cuda/*.cuh)
 
 .DEFAULT_GOAL := help
