@@ -51,15 +51,23 @@ class VisiblePoints:
 
     Args:
         point_ids: (M,) int64 rows of the cloud, each at most once.
-        u: (M,) int64 column of the camera image, the projection rounded half to even.
-        v: (M,) int64 row of the camera image.
+        uv: (M, 2) float64 projection, pixels of the camera image, not rounded.
         depth: (M,) float32 z-depth of the point, metres.
     """
 
     point_ids: Tensor
-    u: Tensor
-    v: Tensor
+    uv: Tensor
     depth: Tensor
+
+    @property
+    def u(self) -> Tensor:
+        """(M,) int64 column of the camera image, the projection rounded half to even."""
+        return self.uv[:, 0].round().to(torch.int64)
+
+    @property
+    def v(self) -> Tensor:
+        """(M,) int64 row of the camera image, the projection rounded half to even."""
+        return self.uv[:, 1].round().to(torch.int64)
 
     def __len__(self) -> int:
         return len(self.point_ids)
@@ -102,8 +110,7 @@ def visible_points(points: Tensor, camera: Camera, depth_map: Tensor | None, rul
         kept = kept[agrees]
     return VisiblePoints(
         point_ids=candidates.index_select(0, kept),
-        u=column.index_select(0, kept).to(torch.int64),
-        v=row.index_select(0, kept).to(torch.int64),
+        uv=torch.stack([u.index_select(0, kept), v.index_select(0, kept)], dim=1),
         depth=z.index_select(0, kept).to(torch.float32),
     )
 

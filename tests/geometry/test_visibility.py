@@ -65,6 +65,7 @@ def test_a_point_lands_where_the_drawing_says() -> None:
     )
     seen = visible_points(point, camera(pose), depth(2.0), VisibilityRule())
     assert (seen.point_ids.tolist(), seen.u.tolist(), seen.v.tolist()) == ([0], [37], [13])
+    torch.testing.assert_close(seen.uv, torch.tensor([[36.75, 13.25]]).double(), atol=1e-5, rtol=0)
     assert seen.depth.dtype == torch.float32
     assert seen.depth.tolist() == [2.0]
 
