@@ -4,10 +4,11 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 SOURCES := setup.py $(wildcard csrc/*.py csrc/*.cpp csrc/*.h csrc/cpu/* csrc/cuda/*)
 BENCHMARKS := $(filter-out benchmarks/measure.py benchmarks/machine.py,$(sort $(wildcard benchmarks/*.py)))
+ASAN_TESTS := $(filter-out %/test_allocator.py %/test_kernels.py %/test_includes.py,$(wildcard tests/ops/test_*.py))
 CXX_FILES := $(wildcard csrc/*.cpp csrc/*.h csrc/cpu/*.cpp csrc/cpu/*.h csrc/cuda/*.cu csrc/cuda/*.cuh)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-gpu gpu-bundle check check-cuda check-resolver bench clean
+.PHONY: help setup demo test test-gpu gpu-bundle check check-cuda check-asan check-resolver bench clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 18
@@ -50,6 +51,12 @@ check: setup check-resolver  ## formatting, lint, types
 
 check-cuda: setup  ## compile every CUDA kernel (no GPU needed)
 	$(RUN) csrc/check_cuda.py
+
+check-asan: setup  ## run the op tests on kernels built with AddressSanitizer and UBSan
+	rm -rf build/asan/lib  # so that no module of an earlier build stays
+	GEOGUIDE3D_CUDA=0 GEOGUIDE3D_SANITIZE=address,undefined $(RUN) setup.py --quiet build --build-base build/asan --build-lib build/asan/lib
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	  GEOGUIDE3D_REQUIRE_KERNELS=1 $(RUN) -m pytest --capture=sys --override-ini pythonpath=build/asan/lib $(ASAN_TESTS)
 
 check-resolver: setup  ## the pinned versions exist for the other Pythons too
 	$(RUN) build_tools/check_resolver.py

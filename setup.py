@@ -11,7 +11,7 @@ from setuptools import Extension, setup
 
 ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT / "csrc"))
-from compiler import CXX_FLAGS, NVCC_FLAGS, Toolkit, find_toolkit  # noqa: E402
+from compiler import CXX_FLAGS, NVCC_FLAGS, SANITIZE_FLAGS, Toolkit, find_toolkit  # noqa: E402
 
 
 def toolkit_to_use(torch_cuda: str | None) -> Toolkit | None:
@@ -38,7 +38,8 @@ def extensions() -> tuple[list[Extension], dict[str, type]]:
 
     major = f"-DCUDA_MAJOR={toolkit.major if toolkit else 0}"  # csrc/module.cpp hands it to ops/kernels.py
     options = {
-        "extra_compile_args": {"cxx": [*CXX_FLAGS, major], "nvcc": NVCC_FLAGS},
+        "extra_compile_args": {"cxx": [*CXX_FLAGS, *SANITIZE_FLAGS, major], "nvcc": NVCC_FLAGS},
+        "extra_link_args": SANITIZE_FLAGS,
         "depends": files("csrc/**/*.h", "csrc/**/*.cuh"),
         "py_limited_api": True,
     }

@@ -15,6 +15,9 @@ _COMMON = ["-O3", "-DTORCH_TARGET_VERSION=0x020b000000000000"]
 _IS_X86 = platform.machine() in ("x86_64", "AMD64")
 CXX_FLAGS = [*_COMMON, *(["-mavx2", "-mfma", "-mf16c"] if _IS_X86 else [])]  # ops/kernels.py asks the processor first
 NVCC_FLAGS = [*_COMMON, "-DUSE_CUDA"]
+# GEOGUIDE3D_SANITIZE=address,undefined builds CPU kernels that stop at the first stray access (make check-asan).
+SANITIZE = os.environ.get("GEOGUIDE3D_SANITIZE")
+SANITIZE_FLAGS = [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-O1", "-g"] if SANITIZE else []
 
 
 @dataclass(frozen=True)
