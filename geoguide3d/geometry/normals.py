@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from geoguide3d.geometry.neighbors import knn
+from geoguide3d.ops import knn
 
 _POINTS_PER_CHUNK = 1 << 16
 _LEAST_NEIGHBORS = 6

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from geoguide3d.geometry.neighbors import knn
+from geoguide3d.ops import knn
 
 BINS = 11
 FPFH_CHANNELS = 3 * BINS

@@ -7,8 +7,8 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from geoguide3d.geometry.neighbors import knn
 from geoguide3d.geometry.voxels import voxelize
+from geoguide3d.ops import knn
 
 _CELLS_PER_RADIUS = 2.5
 _MOST_CELLS = 48

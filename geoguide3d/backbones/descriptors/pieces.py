@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from geoguide3d.backbones.descriptors.samples import Samples
-from geoguide3d.geometry.neighbors import knn
+from geoguide3d.ops import knn
 
 _LINKS = 14
 _REACH_VOXELS = 2.2
