@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from geoguide3d.geometry.cameras import Camera
+from geoguide3d.ops import DepthTest, project_points
 
 _SPLAT_RADII_PX = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)  # few, because each is a drawing pass
 _SPACING_SAMPLE = 4096
@@ -87,63 +87,33 @@ def project(points: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
 def visible_points(points: Tensor, camera: Camera, depth_map: Tensor | None, rule: VisibilityRule) -> VisiblePoints:
     """Returns the points that project inside the image, in front of the camera, and agree with the depth map.
 
+    Many views at once: `geoguide3d.ops.project_points`.
+
     Args:
-        points: (N, 3) any float dtype, metres, in the world of the camera, N ≥ 1; the test is made in float64.
+        points: (N, 3) any float dtype, metres, in the world of the camera; the test is made in float64.
         depth_map: (h, w) z-depth in metres; 0, inf and NaN are missing, and nothing is seen there. Another size
             than the camera's is read at its own pixel centres. Not read where `rule.occlusion` is "none".
 
     Raises:
         ValueError: the rule compares depths and there is no depth map, or it is not (h, w); points hold inf or NaN.
     """
-    candidates = _near_frustum(points, camera)
-    u, v, z = project(points.index_select(0, candidates), camera)
-    column, row, border = u.round(), v.round(), rule.border_px
-    inside = (z > 0) & (column >= border) & (column < camera.width - border)
-    inside &= (row >= border) & (row < camera.height - border)
-    kept = inside.nonzero().squeeze(1)
+    cloud = _float32_or_64(points)
+    if not bool(cloud.sum().isfinite()) and not bool(cloud.isfinite().all()):  # a sum may overflow
+        raise ValueError("points hold inf or NaN; drop those rows first")
+    depth_test = None
     if rule.occlusion == "depth":
         if depth_map is None:
             raise ValueError('occlusion "depth" needs a depth map: the sensor\'s, or z_buffer(points, camera, …)')
-        depth = _depth_at(depth_map.to(points.device), u.index_select(0, kept), v.index_select(0, kept), camera)
-        tolerance = rule.depth_tolerance_m + rule.depth_tolerance_ratio * depth
-        agrees = ((depth - z.index_select(0, kept)).abs() <= tolerance) & (depth > 0) & depth.isfinite()
-        kept = kept[agrees]
-    return VisiblePoints(
-        point_ids=candidates.index_select(0, kept),
-        uv=torch.stack([u.index_select(0, kept), v.index_select(0, kept)], dim=1),
-        depth=z.index_select(0, kept).to(torch.float32),
-    )
+        maps = [_float32_or_64(depth_map).to(points.device)]
+        depth_test = DepthTest(maps, rule.depth_tolerance_m, rule.depth_tolerance_ratio)
+    size = torch.tensor([[camera.width, camera.height]])
+    poses = (camera.intrinsics[None], camera.camera_from_world[None])
+    _, point_ids, uv, depth = project_points(cloud, *poses, size, depth_test, rule.border_px)
+    return VisiblePoints(point_ids, uv, depth)
 
 
-def _near_frustum(points: Tensor, camera: Camera) -> Tensor:
-    """Returns ascending ids of the points that may lie in the image: all that do, and few others.
-
-    One float32 product with the five planes of the frustum. A hundredth of the largest term is far more than float32,
-    TF32 or bfloat16 products are off by, so the float64 test that follows decides as if it saw every point.
-    """
-    right, bottom = camera.width - 0.5, camera.height - 0.5
-    sides = [[1, 0, 0.5], [-1, 0, right], [0, 1, 0.5], [0, -1, bottom], [0, 0, 1]]  # · (u, v, 1) z ≥ 0 within
-    planes = torch.tensor(sides, dtype=torch.float64) @ camera.intrinsics @ camera.camera_from_world[:3]
-    planes /= planes[:, :3].norm(dim=1, keepdim=True)
-    smallest, largest = points.aminmax()
-    extent = max(-float(smallest), float(largest))
-    if not math.isfinite(extent):
-        raise ValueError("points hold inf or NaN; drop those rows first")
-    margin_m = 0.01 * (planes[:, :3].abs().sum(dim=1) * extent + planes[:, 3].abs())
-    normals, offsets = planes[:, :3].to(points.device, torch.float32), (planes[:, 3] + margin_m).to(points.device)
-    distances = torch.addmm(offsets[:, None].to(torch.float32), normals, points.to(torch.float32).T)
-    return (distances.amin(0) >= 0).nonzero().squeeze(1)
-
-
-def _depth_at(depth_map: Tensor, u: Tensor, v: Tensor, camera: Camera) -> Tensor:
-    """Returns the float64 depth of the map's pixel nearest to each (u, v) of the camera image."""
-    if depth_map.ndim != 2:
-        raise ValueError(f"a depth map must be (h, w), got {tuple(depth_map.shape)}")
-    height, width = depth_map.shape
-    x, y = width / camera.width, height / camera.height  # as Camera.resized; clamped because u may be width - 0.5
-    column = (u * x + (x - 1) / 2).round_().clamp_(0, width - 1)
-    row = (v * y + (y - 1) / 2).round_().clamp_(0, height - 1)
-    return depth_map.reshape(-1).index_select(0, (row * width + column).to(torch.int64)).to(torch.float64)
+def _float32_or_64(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.to(torch.float32)
 
 
 def z_buffer(points: Tensor, camera: Camera, splat_radius_m: float) -> Tensor:

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from geoguide3d.ops.kernels import compiled
 from geoguide3d.ops.knn import knn, radius
+from geoguide3d.ops.project_points import DepthTest, ProjectedPoints, project_points
 from geoguide3d.ops.segment_reduce import segment_max, segment_mean, segment_sum, weighted_segment_mean
 
-__all__ = ["compiled", "knn", "radius", "segment_max", "segment_mean", "segment_sum", "weighted_segment_mean"]
+__all__ = [
+    "DepthTest",
+    "ProjectedPoints",
+    "compiled",
+    "knn",
+    "project_points",
+    "radius",
+    "segment_max",
+    "segment_mean",
+    "segment_sum",
+    "weighted_segment_mean",
+]

@@ -71,7 +71,7 @@ def test_a_point_lands_where_the_drawing_says() -> None:
 
 
 def test_pixels_are_rounded_half_to_even() -> None:
-    points = torch.tensor([at_pixel(u, 24, 1.0) for u in (10.5, 11.5, 12.4, 12.6)], dtype=torch.float64)
+    points = torch.tensor([at_pixel(u, 24, FOCAL) for u in (10.5, 11.5, 12.4, 12.6)], dtype=torch.float64)
     assert visible_points(points, camera(), None, EVERYTHING).u.tolist() == [10, 12, 12, 13]
 
 
@@ -142,7 +142,7 @@ def test_equals_a_loop_over_the_points(seed: int, border: int) -> None:
 def test_what_cannot_be_tested_is_refused() -> None:
     with pytest.raises(ValueError, match="z_buffer"):
         visible_points(torch.zeros(1, 3), camera(), None, VisibilityRule())
-    with pytest.raises(ValueError, match=r"\(h, w\), got \(1, 48, 64\)"):
+    with pytest.raises(ValueError, match=r"of \(h, w\), none empty, got \(1, 48, 64\)"):
         visible_points(torch.tensor([[0.0, 0.0, 1.0]]), camera(), depth(1.0)[None], VisibilityRule())
     with pytest.raises(ValueError, match="inf or NaN"):
         visible_points(torch.tensor([[0.0, 0.0, 1.0], [math.nan, 0.0, 1.0]]), camera(), depth(1.0), VisibilityRule())
