@@ -1,6 +1,6 @@
 """Which of 150,000 points frames of 320 × 240 pixels see, with depth maps: one view, and 30 in one call.
 
-plain    the best few lines of torch, view by view: a float32 cull by the planes of the frustum, then the test in float64
+plain    the best few lines of torch, view by view: a float32 cull by the frustum's planes, then the test in float64
 limit    one read of the points per view
 
 Runs on the GPU where there is one and the CUDA kernels are built, else on the CPU.
