@@ -6,6 +6,7 @@ from geoguide3d.ops.kernels import compiled
 from geoguide3d.ops.knn import knn, radius
 from geoguide3d.ops.project_points import DepthTest, ProjectedPoints, project_points
 from geoguide3d.ops.segment_reduce import segment_max, segment_mean, segment_sum, weighted_segment_mean
+from geoguide3d.ops.voxel_hash import voxel_hash
 
 __all__ = [
     "DepthTest",
@@ -17,5 +18,6 @@ __all__ = [
     "segment_max",
     "segment_mean",
     "segment_sum",
+    "voxel_hash",
     "weighted_segment_mean",
 ]
