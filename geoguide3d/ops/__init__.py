@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from geoguide3d.ops.felzenszwalb import edge_weights, felzenszwalb, mesh_edges
 from geoguide3d.ops.kernels import compiled
 from geoguide3d.ops.knn import knn, radius
 from geoguide3d.ops.project_points import DepthTest, ProjectedPoints, project_points
@@ -12,7 +13,10 @@ __all__ = [
     "DepthTest",
     "ProjectedPoints",
     "compiled",
+    "edge_weights",
+    "felzenszwalb",
     "knn",
+    "mesh_edges",
     "project_points",
     "radius",
     "segment_max",

@@ -1,0 +1,211 @@
+#include "../felzenszwalb.h"
+
+#include <torch/csrc/stable/library.h>
+
+#include <atomic>
+#include <tuple>
+#include <vector>
+
+#include "../components.h"
+#include "edge_sort.h"
+
+namespace geoguide3d {
+namespace {
+
+using torch::stable::new_empty;
+
+constexpr int64_t kFacesPerThread = 4096;      // fewer are not worth a thread
+constexpr int64_t kVerticesPerThread = 16384;  // each thread reads all faces
+constexpr int64_t kBlock = 64;                 // rows whose arithmetic is done side by side in vector registers
+
+// A point and its normal, together because they are needed together.
+struct Vertex {
+  Vector point, normal;
+  float faces;  // so far
+  float unused;
+};
+
+// Throws, with the first offender, unless all ids are in [0, N).
+void check_range(const Tensor& ids, int64_t N, const char* name) {
+  const int64_t* id = ids.const_data_ptr<int64_t>();
+  const int64_t columns = ids.size(1), count = ids.size(0) * columns;
+  std::atomic<bool> outside{false};
+  torch::stable::parallel_for(0, count, 32768, [&](int64_t begin, int64_t end) {
+    bool inside = true;  // no early exit, so that the loop vectorises
+    for (int64_t i = begin; i < end; ++i) inside &= static_cast<uint64_t>(id[i]) < static_cast<uint64_t>(N);
+    if (!inside) outside = true;
+  });
+  if (!outside) return;
+  for (int64_t i = 0; i < count; ++i)
+    STD_TORCH_CHECK(0 <= id[i] && id[i] < N, name, "[", i / columns, ", ", i % columns, "] = ", id[i],
+                    " is outside [0, ", N, ")");
+}
+
+Vector row(const float* rows, int64_t n) {
+  return {rows[3 * n], rows[3 * n + 1], rows[3 * n + 2]};
+}
+
+// kBlock vectors, one axis after the other.
+struct Vectors {
+  float x[kBlock], y[kBlock], z[kBlock];
+
+  void set(int64_t i, Vector value) {
+    x[i] = value.x;
+    y[i] = value.y;
+    z[i] = value.z;
+  }
+  Vector operator[](int64_t i) const { return {x[i], y[i], z[i]}; }
+};
+
+struct Ends {
+  Vectors point, normal;
+
+  void set(int64_t i, Vector at, Vector facing) {
+    point.set(i, at);
+    normal.set(i, facing);
+  }
+};
+
+[[gnu::noinline]] void weigh(const Ends& a, const Ends& b, float* __restrict weights) {
+  for (int64_t i = 0; i < kBlock; ++i) weights[i] = edge_weight(a.point[i], a.normal[i], b.point[i], b.normal[i]);
+}
+
+[[gnu::noinline]] void find_normals(const Vectors* corners, Vectors& __restrict normals) {
+  for (int64_t i = 0; i < kBlock; ++i) {
+    const Vector normal = face_normal(corners[0][i], corners[1][i], corners[2][i]);
+    normals.x[i] = normal.x;
+    normals.y[i] = normal.y;
+    normals.z[i] = normal.z;
+  }
+}
+
+void find_face_normals(const float* points, const int64_t* faces, Vector* normals, int64_t F) {
+  torch::stable::parallel_for(0, F, kFacesPerThread, [&](int64_t begin, int64_t end) {
+    Vectors corners[3] = {}, found;
+    for (int64_t first = begin; first < end; first += kBlock) {
+      const int64_t count = std::min(kBlock, end - first);
+      for (int64_t i = 0; i < count; ++i)
+        for (int k = 0; k < 3; ++k) corners[k].set(i, row(points, faces[3 * (first + i) + k]));
+      find_normals(corners, found);
+      for (int64_t i = 0; i < count; ++i) normals[first + i] = found[i];
+    }
+  });
+}
+
+// Each thread has vertices of its own and walks all faces, so that every vertex sees its faces in their order.
+void find_vertex_normals(const int64_t* faces, const Vector* face_normals, Vertex* vertices, int64_t F, int64_t N) {
+  torch::stable::parallel_for(0, N, kVerticesPerThread, [&](int64_t begin, int64_t end) {
+    const auto own = static_cast<uint64_t>(end - begin);
+    for (int64_t f = 0; f < F; ++f) {
+      for (int k = 0; k < 3; ++k) {
+        const int64_t n = faces[3 * f + k];
+        if (static_cast<uint64_t>(n - begin) >= own || !has_area(face_normals[f])) continue;
+        Vertex& vertex = vertices[n];
+        vertex.normal = running_mean(vertex.normal, face_normals[f], vertex.faces);
+        vertex.faces += 1.0f;
+      }
+    }
+  });
+}
+
+void write_face_edges(const int64_t* faces, const Vector* face_normals, const Vertex* vertices, int64_t* edges,
+                      float* weights, int64_t F) {
+  constexpr int kEnds[3][2] = {{0, 1}, {0, 2}, {2, 1}};
+  torch::stable::parallel_for(0, F, kFacesPerThread, [&](int64_t begin, int64_t end) {
+    Ends corners[3] = {};
+    float found[3][kBlock];
+    for (int64_t first = begin; first < end; first += kBlock) {
+      const int64_t count = std::min(kBlock, end - first);
+      for (int64_t i = 0; i < count; ++i) {
+        for (int k = 0; k < 3; ++k) {
+          const Vertex& vertex = vertices[faces[3 * (first + i) + k]];
+          corners[k].set(i, vertex.point, vertex.normal);
+        }
+      }
+      for (int e = 0; e < 3; ++e) weigh(corners[kEnds[e][0]], corners[kEnds[e][1]], found[e]);
+      for (int64_t i = 0; i < count; ++i) {
+        const bool exists = has_area(face_normals[first + i]);
+        for (int e = 0; e < 3; ++e) {
+          const int64_t edge = 3 * (first + i) + e;
+          for (int k = 0; k < 2; ++k) edges[2 * edge + k] = faces[3 * (first + i) + kEnds[e][k]];
+          weights[edge] = exists ? found[e][i] : NAN;
+        }
+      }
+    }
+  });
+}
+
+std::tuple<Tensor, Tensor> mesh_edges(const Tensor& vertices, const Tensor& faces) {
+  check_vectors(vertices, "vertices");
+  check_ids(faces, 3, "faces");
+  const int64_t N = vertices.size(0), F = faces.size(0);
+  const Tensor v = torch::stable::contiguous(vertices), f = torch::stable::contiguous(faces);
+  check_range(f, N, "faces");
+  const Tensor edges = new_empty(f, {3 * F, 2}), weights = new_empty(v, {3 * F});
+  const Tensor normals = new_empty(v, {F, 3}), packed = new_empty(v, {N, 8});
+  static_assert(sizeof(Vector) == 3 * sizeof(float) && sizeof(Vertex) == 8 * sizeof(float));
+  const float* points = v.const_data_ptr<float>();
+  const int64_t* corners = f.const_data_ptr<int64_t>();
+  auto* face_normals = reinterpret_cast<Vector*>(normals.mutable_data_ptr<float>());
+  auto* vertex = reinterpret_cast<Vertex*>(packed.mutable_data_ptr<float>());
+  for (int64_t n = 0; n < N; ++n) vertex[n] = {row(points, n), {0, 0, 0}, 0, 0};
+  find_face_normals(points, corners, face_normals, F);
+  find_vertex_normals(corners, face_normals, vertex, F, N);
+  write_face_edges(corners, face_normals, vertex, edges.mutable_data_ptr<int64_t>(), weights.mutable_data_ptr<float>(),
+                   F);
+  return {edges, weights};
+}
+
+Tensor edge_weights(const Tensor& points, const Tensor& normals, const Tensor& edges) {
+  check_vectors(points, "points");
+  check_vectors(normals, "normals");
+  check_ids(edges, 2, "edges");
+  const int64_t N = points.size(0), E = edges.size(0);
+  STD_TORCH_CHECK(normals.size(0) == N, "normals must be (", N, ", 3)");
+  const Tensor p = torch::stable::contiguous(points), n = torch::stable::contiguous(normals);
+  const Tensor e = torch::stable::contiguous(edges);
+  check_range(e, N, "edges");
+  const Tensor weights = new_empty(p, {E});
+  const float *point = p.const_data_ptr<float>(), *normal = n.const_data_ptr<float>();
+  const int64_t* end_points = e.const_data_ptr<int64_t>();
+  float* out = weights.mutable_data_ptr<float>();
+  torch::stable::parallel_for(0, E, 3 * kFacesPerThread, [&](int64_t begin, int64_t end) {
+    Ends ends[2] = {};
+    float found[kBlock];
+    for (int64_t first = begin; first < end; first += kBlock) {
+      const int64_t count = std::min(kBlock, end - first);
+      for (int64_t i = 0; i < count; ++i) {
+        for (int k = 0; k < 2; ++k) {
+          const int64_t id = end_points[2 * (first + i) + k];
+          ends[k].set(i, row(point, id), row(normal, id));
+        }
+      }
+      weigh(ends[0], ends[1], found);
+      std::copy_n(found, count, out + first);
+    }
+  });
+  return weights;
+}
+
+Tensor felzenszwalb(const Tensor& edges, const Tensor& weights, int64_t N, double k, int64_t min_size) {
+  check_graph(edges, weights);
+  check_parameters(N, k, min_size);
+  const int64_t E = edges.size(0);
+  const Tensor e = torch::stable::contiguous(edges), w = torch::stable::contiguous(weights);
+  check_range(e, N, "edges");
+  static_assert(sizeof(SortedEdge) == 3 * sizeof(int32_t));
+  const Tensor room = new_empty(e, {2 * E, 3}, ScalarType::Int), labels = new_empty(e, {N});
+  auto* sorted = reinterpret_cast<SortedEdge*>(room.mutable_data_ptr<int32_t>());
+  const int64_t count = sort_edges({e.const_data_ptr<int64_t>(), w.const_data_ptr<float>()}, sorted, sorted + E, E);
+  join_components(sorted, count, N, static_cast<float>(k), min_size, labels.mutable_data_ptr<int64_t>());
+  return labels;
+}
+
+}  // namespace
+}  // namespace geoguide3d
+
+STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CPU, m) {
+  m.impl("mesh_edges", TORCH_BOX(&geoguide3d::mesh_edges));
+  m.impl("edge_weights", TORCH_BOX(&geoguide3d::edge_weights));
+  m.impl("felzenszwalb", TORCH_BOX(&geoguide3d::felzenszwalb));
+}
