@@ -15,7 +15,7 @@ import measure
 import torch
 from torch import Tensor
 
-from geoguide3d.ops import compiled, edge_weights, felzenszwalb, mesh_edges
+from geoguide3d.ops import compiled, felzenszwalb, mesh_edges
 
 K_THRESHOLD, MIN_SIZE = 0.01, 60
 SIDE, FACES = 394, 283_000
@@ -34,7 +34,9 @@ def room(spacing_m: float = 0.0155, noise_m: float = 0.0015) -> tuple[Tensor, Te
     border = torch.stack([x, y, axis[-1] - x, axis[-1] - y]).amin(0)
     height = 2.5 * torch.sigmoid((0.2 - border) / 0.02)
     for _ in range(40):
-        left, low, width, depth, top = (torch.rand(5, generator=generator) * torch.tensor([5, 5, 1.2, 1.2, 0.9])).tolist()
+        left, low, width, depth, top = (
+            torch.rand(5, generator=generator) * torch.tensor([5, 5, 1.2, 1.2, 0.9])
+        ).tolist()
         inside = torch.minimum(width / 2 - (x - left - width / 2).abs(), depth / 2 - (y - low - depth / 2).abs())
         height = torch.maximum(height, top * torch.sigmoid(inside / 0.01))
     vertices = torch.stack([x, y, height], 2).reshape(-1, 3)
@@ -71,7 +73,9 @@ class Plain:
         return self._call(self._library.superpoints_of_graph, edges, weights, len(edges), num_points)
 
     def _call(self, function: Callable[..., None], first: Tensor, second: Tensor, *counts: int) -> Tensor:
-        labels = torch.empty(counts[0] if function is self._library.superpoints_of_mesh else counts[1], dtype=torch.int64)
+        labels = torch.empty(
+            counts[0] if function is self._library.superpoints_of_mesh else counts[1], dtype=torch.int64
+        )
         pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (first, second)]
         sizes = [ctypes.c_int64(count) for count in counts]
         numbers = [ctypes.c_float(K_THRESHOLD), ctypes.c_int(MIN_SIZE)]

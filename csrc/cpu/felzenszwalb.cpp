@@ -2,9 +2,9 @@
 
 #include <torch/csrc/stable/library.h>
 
+#include <algorithm>
 #include <atomic>
 #include <tuple>
-#include <vector>
 
 #include "../components.h"
 #include "edge_sort.h"
