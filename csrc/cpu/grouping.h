@@ -1,10 +1,10 @@
-// Rows in the order of their segments, and parts of them that threads can take.
+// Lists of rows per segment: checked, made from ids, and cut into parts that threads can take.
 #pragma once
-#include <torch/headeronly/util/Exception.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <vector>
+
+#include "../csr_transpose.h"
 
 namespace geoguide3d {
 
@@ -17,51 +17,73 @@ inline void check_index_range(const int64_t* index, int64_t N, int64_t S) {
     STD_TORCH_CHECK(0 <= index[n] && index[n] < S, "index[", n, "] = ", index[n], " is outside [0, ", S, ")");
 }
 
+// Throws, with the first offender, unless the offsets rise from 0 to the number of entries and the ids are below limit.
+inline void check_csr(const Csr& csr, int64_t limit) {
+  if (csr.offsets) {
+    STD_TORCH_CHECK(csr.offsets[0] == 0, "offsets[0] = ", csr.offsets[0], " is not 0");
+    for (int64_t k = 0; k < csr.owners; ++k)
+      STD_TORCH_CHECK(csr.offsets[k] <= csr.offsets[k + 1], "offsets[", k + 1, "] = ", csr.offsets[k + 1],
+                      " is smaller than the one before, ", csr.offsets[k]);
+    STD_TORCH_CHECK(csr.offsets[csr.owners] == csr.entries, "offsets end with ", csr.offsets[csr.owners],
+                    ", but there are ", csr.entries, " entries");
+  }
+  if (csr.ids) check_index_range(csr.ids, csr.entries, limit);
+}
+
+// The list, checked; it must outlive what is returned.
+inline Csr checked(const List& list, int64_t limit) {
+  check_csr(list.csr(), limit);
+  return list.csr();
+}
+
+// Stable counting sort: who has id m stands in owners[offsets[m]] ... owners[offsets[m + 1] - 1], ascending. Writes
+// owners (entries,) and offsets (M + 1,); the list was checked.
+inline void transpose(const Csr& csr, int64_t M, int64_t* owners, int64_t* offsets) {
+  std::fill_n(offsets, M + 1, 0);
+  for (int64_t e = 0; e < csr.entries; ++e) ++offsets[csr.id(e) + 1];
+  for (int64_t m = 0; m < M; ++m) offsets[m + 1] += offsets[m];
+  std::vector<int64_t> next(offsets, offsets + M);
+  for (int64_t k = 0; k < csr.owners; ++k)
+    for (int64_t e = csr.begin(k); e < csr.end(k); ++e) owners[next[csr.id(e)]++] = k;
+}
+
 // The rows of segment s are rows[offsets[s]] ... rows[offsets[s + 1] - 1], ascending.
 struct Grouping {
   std::vector<int64_t> rows;
   std::vector<int64_t> offsets;
-
-  int64_t row_count() const { return static_cast<int64_t>(rows.size()); }
-  bool is_empty(int64_t s) const { return offsets[s] == offsets[s + 1]; }
-  int64_t segment_count() const { return static_cast<int64_t>(offsets.size()) - 1; }
 };
 
-// Stable counting sort. Throws where an index is out of range.
+// Throws where an index is out of range.
 inline Grouping group_rows(const int64_t* index, int64_t N, int64_t S) {
   check_index_range(index, N, S);
   Grouping grouping{std::vector<int64_t>(N), std::vector<int64_t>(S + 1)};
-  std::vector<int64_t> next(S + 1);
-  for (int64_t n = 0; n < N; ++n) ++next[index[n] + 1];
-  for (int64_t s = 0; s < S; ++s) next[s + 1] += next[s];
-  grouping.offsets = next;
-  for (int64_t n = 0; n < N; ++n) grouping.rows[next[index[n]]++] = n;
+  transpose({index, nullptr, N, N}, S, grouping.rows.data(), grouping.offsets.data());
   return grouping;
 }
 
-// Long segments are cut into parts of kPartRows rows, so that one huge segment still keeps all threads busy. The
-// results of the parts are combined in order afterwards, so sums do not depend on the number of threads.
+// Long lists are cut into parts of kPartRows entries, so that one huge segment still keeps all threads busy. The
+// results of the parts are combined in order afterwards, so they do not depend on the number of threads.
 constexpr int64_t kPartRows = 1024;
 
-// Positions [first, last) of Grouping::rows, all of one segment.
+// Entries [first, last), all of one segment.
 struct Part {
   int64_t segment, first, last;
   bool opens_segment;  // the first, and mostly the only, part of its segment
 
-  // A number below slot_count(N) that no other part has, among those that do not open their segment.
+  // A number below slot_count(entries) that no other part has, among those that do not open their segment.
   int64_t slot() const { return first / kPartRows; }
 };
 
-inline int64_t slot_count(int64_t N) {
-  return N / kPartRows + 1;
+inline int64_t slot_count(int64_t entries) {
+  return entries / kPartRows + 1;
 }
 
-// Calls body(part), in order, for the parts that start at positions [begin, end).
+// Calls body(part), in order, for the parts that start at entries [begin, end). csr.offsets is not null.
 template <typename Body>
-void for_parts_starting_in(const Grouping& grouping, int64_t begin, int64_t end, Body body) {
-  const std::vector<int64_t>& offsets = grouping.offsets;
-  int64_t s = std::upper_bound(offsets.begin(), offsets.end(), begin) - offsets.begin() - 1;
-  for (; s < grouping.segment_count() && offsets[s] < end; ++s) {
+void for_parts_starting_in(const Csr& csr, int64_t begin, int64_t end, Body body) {
+  const int64_t* offsets = csr.offsets;
+  int64_t s = std::upper_bound(offsets, offsets + csr.owners + 1, begin) - offsets - 1;
+  for (; s < csr.owners && offsets[s] < end; ++s) {
     const int64_t skipped = std::max<int64_t>(0, (begin - offsets[s] + kPartRows - 1) / kPartRows);
     for (int64_t first = offsets[s] + skipped * kPartRows; first < std::min(offsets[s + 1], end); first += kPartRows)
       body(Part{s, first, std::min(first + kPartRows, offsets[s + 1]), first == offsets[s]});
@@ -70,9 +92,9 @@ void for_parts_starting_in(const Grouping& grouping, int64_t begin, int64_t end,
 
 // Calls body(part), in order, for the parts that do not open their segment.
 template <typename Body>
-void for_later_parts(const Grouping& grouping, Body body) {
-  const std::vector<int64_t>& offsets = grouping.offsets;
-  for (int64_t s = 0; s < grouping.segment_count(); ++s)
+void for_later_parts(const Csr& csr, Body body) {
+  const int64_t* offsets = csr.offsets;
+  for (int64_t s = 0; s < csr.owners; ++s)
     for (int64_t first = offsets[s] + kPartRows; first < offsets[s + 1]; first += kPartRows)
       body(Part{s, first, std::min(first + kPartRows, offsets[s + 1]), false});
 }

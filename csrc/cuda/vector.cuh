@@ -6,27 +6,27 @@
 
 namespace geoguide3d {
 
-// As many T as fit 16 bytes, moved by one instruction.
-template <typename T>
-struct alignas(16) Pack {
-  static constexpr int kCount = 16 / sizeof(T);
-  T values[kCount];
+// So many T side by side; unless told otherwise as many as fit 16 bytes, which one instruction moves.
+template <typename T, int kElements = 16 / sizeof(T)>
+struct alignas(sizeof(T) * kElements) Pack {
+  static constexpr int kCount = kElements;
+  T values[kElements];
 };
 
-// Whether rows of C elements at this address can be read as packs.
-template <typename T>
-bool fits_packs(const T* data, int64_t C) {
-  return reinterpret_cast<uintptr_t>(data) % 16 == 0 && C % Pack<T>::kCount == 0;
+// Whether rows this far apart, from this address on, can be read as packs.
+template <typename T, int kElements = 16 / sizeof(T)>
+bool fits_packs(const T* data, int64_t stride) {
+  return reinterpret_cast<uintptr_t>(data) % sizeof(Pack<T, kElements>) == 0 && stride % kElements == 0;
 }
 
-template <typename T>
-__device__ inline Pack<T> load_pack(const T* address) {
-  return *reinterpret_cast<const Pack<T>*>(address);
+template <int kElements = 0, typename T>
+__device__ inline auto load_pack(const T* address) {
+  return *reinterpret_cast<const Pack<T, kElements ? kElements : 16 / sizeof(T)>*>(address);
 }
 
-template <typename T>
-__device__ inline void store_pack(T* address, const Pack<T>& pack) {
-  *reinterpret_cast<Pack<T>*>(address) = pack;
+template <typename T, int kElements>
+__device__ inline void store_pack(T* address, const Pack<T, kElements>& pack) {
+  *reinterpret_cast<Pack<T, kElements>*>(address) = pack;
 }
 
 // The sum over the warp, in every lane; all lanes must take part.

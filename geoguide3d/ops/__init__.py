@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from geoguide3d.ops.csr_transpose import csr_transpose
 from geoguide3d.ops.felzenszwalb import edge_weights, felzenszwalb, mesh_edges
 from geoguide3d.ops.kernels import compiled
 from geoguide3d.ops.knn import knn, radius
 from geoguide3d.ops.project_points import DepthTest, ProjectedPoints, project_points
-from geoguide3d.ops.segment_reduce import segment_max, segment_mean, segment_sum, weighted_segment_mean
+from geoguide3d.ops.segment_extremum import segment_max, segment_max_csr, segment_min, segment_min_csr
+from geoguide3d.ops.segment_reduce import (
+    segment_mean,
+    segment_mean_csr,
+    segment_sum,
+    segment_sum_csr,
+    weighted_segment_mean,
+    weighted_segment_mean_csr,
+)
+from geoguide3d.ops.segment_softmax import segment_softmax, segment_softmax_csr
 from geoguide3d.ops.voxel_hash import voxel_hash
 
 __all__ = [
     "DepthTest",
     "ProjectedPoints",
     "compiled",
+    "csr_transpose",
     "edge_weights",
     "felzenszwalb",
     "knn",
@@ -20,8 +31,16 @@ __all__ = [
     "project_points",
     "radius",
     "segment_max",
+    "segment_max_csr",
     "segment_mean",
+    "segment_mean_csr",
+    "segment_min",
+    "segment_min_csr",
+    "segment_softmax",
+    "segment_softmax_csr",
     "segment_sum",
+    "segment_sum_csr",
     "voxel_hash",
     "weighted_segment_mean",
+    "weighted_segment_mean_csr",
 ]

@@ -1,11 +1,9 @@
-"""segment_sum, segment_mean, segment_max and weighted_segment_mean: kernels against references, gradients, edges."""
+"""segment_sum, segment_mean and weighted_segment_mean of dense ids: kernels against references, gradients, edges."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
 import torch
@@ -13,39 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from geoguide3d.ops import segment_max, segment_mean, segment_min, segment_sum, weighted_segment_mean
 from geoguide3d.ops import segment_reduce as ops
 from geoguide3d.ops.kernels import compiled
-from geoguide3d.ops.segment_reduce import segment_max, segment_mean, segment_sum, weighted_segment_mean
+from tests.ops.segment_cases import (
+    CASES,
+    DEVICES,
+    DTYPES,
+    TOLERANCE,
+    Op,
+    count_compilations,
+    rows,
+    torch_threads,
+)
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
-DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
-CASES = [  # N, C, S
-    (0, 3, 4),
-    (1, 1, 1),
-    (7, 5, 4096),  # far more segments than rows
-    (1000, 16, 50),
-    (1000, 33, 1),
-    (5003, 6, 3),  # segments of several parts
-    (257, 0, 4),
-    (0, 2, 0),
-]
-TOLERANCE = {
-    torch.float64: 1e-11,
-    torch.float32: 1e-4,
-    torch.float16: 1e-4,
-    torch.bfloat16: 1e-4,
-}  # of sums of up to 5003
-Op = Callable[..., Tensor]
-
-
-def rows(n: int, c: int, s: int, dtype: torch.dtype = torch.float64, device: str = "cpu") -> tuple[Tensor, ...]:
-    """(values, weights, index), the same for the same sizes on every device."""
-    generator = torch.Generator().manual_seed(n + 10 * c + 100 * s)
-    values = torch.randn(n, c, generator=generator, dtype=torch.float64).to(dtype)
-    weights = torch.rand(n, generator=generator, dtype=torch.float64)
-    index = torch.randint(0, max(s, 1), (n,), generator=generator)
-    weights = weights.to(torch.float64 if dtype == torch.float64 else torch.float32)
-    return values.to(device), weights.to(device), index.to(device)
+ALL = [segment_sum, segment_mean, segment_max, segment_min]
 
 
 def mean_of(values: Tensor, index: Tensor, s: int, weights: Tensor | None = None, eps: float = 0.0) -> Tensor:
@@ -61,33 +41,34 @@ def mean_of(values: Tensor, index: Tensor, s: int, weights: Tensor | None = None
     return torch.stack(means) if means else values.new_zeros(0, values.shape[1])
 
 
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("n", "c", "s"), CASES)
 def test_matches_reference(n: int, c: int, s: int, dtype: torch.dtype, device: str) -> None:
     values, weights, index = rows(n, c, s, dtype, device)
-    segments = torch.ops.geoguide3d.segment_sum(values, None, index, s)[0]
+    by_segment = ops.rows_by_index(index, s)
+    segments = torch.ops.geoguide3d.segment_sum(values, None, *by_segment)[0]
     calls = {
-        "segment_sum": (values, None, index, s),
-        "segment_expand": (segments, weights, index),
-        "segment_dot": (values, segments, index),
-        "segment_max": (values, index, s),
+        "segment_sum": (values, None, *by_segment),
+        "segment_expand": (segments, weights, index, None, segments.dtype),
+        "segment_dot": (values, segments, index, None),
     }
-    for name, arguments in [*calls.items(), ("segment_sum", (values, weights, index, s))]:
+    for name, arguments in [*calls.items(), ("segment_sum", (values, weights, *by_segment))]:
         got = getattr(torch.ops.geoguide3d, name)(*arguments)
         expected = getattr(ops, name + "_reference")(*arguments)
         scale = 1 + float(segments.abs().sum()) / max(1, len(segments)) if name == "segment_dot" else 1.0
         torch.testing.assert_close(got, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * scale)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_expanded_rows_are_rounded_as_torch_rounds(dtype: torch.dtype, device: str) -> None:
+    segments = torch.randn(50, 37, device=device) * 10.0 ** torch.randint(-9, 6, (50, 37), device=device)
+    segments[0, :4] = torch.tensor([float("nan"), float("inf"), -float("inf"), 0.0], device=device)
+    segments = segments.double() if dtype == torch.float64 else segments
+    index = torch.arange(50, device=device)
+    got = torch.ops.geoguide3d.segment_expand(segments, None, index, None, dtype)
+    torch.testing.assert_close(got, segments.to(dtype), rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -116,11 +97,10 @@ def test_any_sizes_match_the_reference_and_threads_do_not_matter(
     generator = torch.Generator().manual_seed(seed)
     values = torch.randint(-3, 4, (n, c), generator=generator).double()  # many ties, exact sums
     index = (torch.rand(n, generator=generator) ** 3 * s).long()  # segments of very different sizes
+    by_segment = ops.rows_by_index(index, s)
     with torch_threads(threads):
-        sums = torch.ops.geoguide3d.segment_sum(values, None, index, s)
-        maxima = torch.ops.geoguide3d.segment_max(values, index, s)
-    torch.testing.assert_close(sums, ops.segment_sum_reference(values, None, index, s), rtol=0, atol=0)
-    torch.testing.assert_close(maxima, ops.segment_max_reference(values, index, s), rtol=0, atol=0)
+        sums = torch.ops.geoguide3d.segment_sum(values, None, *by_segment)
+    torch.testing.assert_close(sums, ops.segment_sum_reference(values, None, *by_segment), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -141,7 +121,6 @@ def test_gradcheck(n: int, c: int, s: int, device: str) -> None:
     weights.requires_grad_()
     assert torch.autograd.gradcheck(lambda v: segment_sum(v, index, s), values)
     assert torch.autograd.gradcheck(lambda v: segment_mean(v, index, s), values)
-    assert torch.autograd.gradcheck(lambda v: segment_max(v, index, s), values)
     assert torch.autograd.gradcheck(lambda v, w: weighted_segment_mean(v, w, index, s), (values, weights))
     assert torch.autograd.gradgradcheck(lambda v, w: weighted_segment_mean(v, w, index, s), (values, weights))
 
@@ -165,30 +144,9 @@ def test_weights_receive_a_gradient_where_values_need_none(device: str) -> None:
     weights.requires_grad_()
     (grad,) = torch.autograd.grad(weighted_segment_mean(values, weights, index, 5).square().sum(), weights)
     reference = weights.detach().clone().requires_grad_()
-    sums, mass = ops.segment_sum_reference(values, reference, index, 5)
+    sums, mass = ops.segment_sum_reference(values, reference, *ops.rows_by_index(index, 5))
     (expected,) = torch.autograd.grad((sums / (mass + 1e-6)[:, None]).square().sum(), reference)
     torch.testing.assert_close(grad, expected)
-
-
-@pytest.mark.parametrize("device", DEVICES)
-def test_max_takes_the_first_of_equal_rows_and_gives_it_the_gradient(device: str) -> None:
-    values = torch.tensor([[1.0], [3.0], [3.0], [-2.0]], device=device, requires_grad=True)
-    index = torch.tensor([2, 2, 2, 0], device=device)
-    maxima = segment_max(values, index, 3)
-    assert maxima.flatten().tolist() == [-2.0, 0.0, 3.0]
-    maxima.sum().backward()
-    assert values.grad is not None
-    assert values.grad.flatten().tolist() == [0.0, 1.0, 0.0, 1.0]
-
-
-@pytest.mark.parametrize("device", DEVICES)
-def test_max_of_nan_and_infinity(device: str) -> None:
-    values = torch.tensor([[1.0], [float("nan")], [float("inf")], [-float("inf")], [-float("inf")]], device=device)
-    index = torch.tensor([0, 0, 0, 1, 1], device=device)
-    maxima, first = torch.ops.geoguide3d.segment_max(values, index, 2)
-    assert first.flatten().tolist() == [1, 3]
-    assert bool(maxima[0].isnan())
-    assert maxima[1].item() == -float("inf")
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -198,32 +156,25 @@ def test_opcheck(device: str) -> None:
     values.requires_grad_()
     weights.requires_grad_()
     namespace = torch.ops.geoguide3d
-    torch.library.opcheck(namespace.segment_sum.default, (values, weights, index, 5))
-    torch.library.opcheck(namespace.segment_sum.default, (values, None, index, 5))
-    torch.library.opcheck(namespace.segment_expand.default, (segments, weights, index))
-    torch.library.opcheck(namespace.segment_expand.default, (segments, None, index))
-    torch.library.opcheck(namespace.segment_dot.default, (values, segments, index))
-    torch.library.opcheck(namespace.segment_max.default, (values, index, 5))
+    by_segment = ops.rows_by_index(index, 5)
+    torch.library.opcheck(namespace.segment_sum.default, (values, weights, *by_segment))
+    torch.library.opcheck(namespace.segment_sum.default, (values, None, *by_segment))
+    torch.library.opcheck(namespace.segment_expand.default, (segments, weights, index, None, torch.float32))
+    torch.library.opcheck(namespace.segment_expand.default, (segments, None, index, None, torch.float16))
+    torch.library.opcheck(namespace.segment_dot.default, (values, segments, index, None))
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_compiles_without_graph_break(device: str) -> None:
-    calls = 0
-
-    def count_compilations(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., object]:
-        nonlocal calls
-        calls += 1
-        return graph.forward
-
     def everything(values: Tensor, weights: Tensor, index: Tensor, s: int) -> Tensor:
         mean = weighted_segment_mean(values * 2, weights, index, s) + segment_mean(values, index, s)
-        return mean.sin() + segment_sum(values, index, s) + segment_max(values, index, s)
+        return mean.sin() + segment_sum(values, index, s)
 
-    compiled_once = torch.compile(everything, fullgraph=True, dynamic=True, backend=count_compilations)
+    compiled_once, compilations = count_compilations(everything)
     for n, s in [(40, 7), (60, 11), (33, 5)]:  # a number of segments that changes must not compile again
         values, weights, index = rows(n, 3, s, torch.float32, device)
         torch.testing.assert_close(compiled_once(values, weights, index, s), everything(values, weights, index, s))
-    assert calls == 1
+    assert len(compilations) == 1
 
 
 def test_compiled_training_step_gives_the_eager_gradient() -> None:
@@ -240,13 +191,20 @@ def test_compiled_training_step_gives_the_eager_gradient() -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("op", [segment_sum, segment_mean, segment_max])
+@pytest.mark.parametrize("op", ALL)
 def test_empty_segment(op: Op, device: str) -> None:
     values, _, _ = rows(3, 2, 5, torch.float32, device)
     index = torch.tensor([4, 1, 4], device=device)
     result = op(values - 10, index, 5)
     assert bool((result[[0, 2, 3]] == 0).all())
     assert bool((result[[1, 4]] < 0).all())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_rows_whose_stride_is_not_c_are_read_in_place(device: str) -> None:
+    values, _, index = rows(60, 24, 9, torch.float32, device)
+    for view in (values[:, :16], values[:, 3:20], values[::3].repeat(3, 1)[:, 1:2], values[:1].expand(60, 24)):
+        torch.testing.assert_close(segment_sum(view, index, 9), segment_sum(view.clone(), index, 9), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -263,7 +221,7 @@ def test_a_segment_whose_weights_are_all_zero_is_zero_and_finite(device: str) ->
 @pytest.mark.parametrize("device", DEVICES)
 def test_accepts_noncontiguous(device: str) -> None:
     values, weights, index = rows(50, 6, 8, torch.float32, device)
-    for op in (segment_sum, segment_mean, segment_max):
+    for op in ALL:
         expected = op(values[::2, 1::2].contiguous(), index[::2].contiguous(), 8)
         torch.testing.assert_close(op(values[::2, 1::2], index[::2], 8), expected)
         torch.testing.assert_close(op(values.t().contiguous().t(), index, 8), op(values, index, 8))
@@ -275,7 +233,7 @@ def test_accepts_noncontiguous(device: str) -> None:
 
 
 @pytest.mark.parametrize("outside", [-1, 3, 2**40])
-@pytest.mark.parametrize("op", [segment_sum, segment_mean, segment_max])
+@pytest.mark.parametrize("op", ALL)
 def test_rejects_index_out_of_range(op: Op, outside: int) -> None:
     with pytest.raises(
         (RuntimeError, IndexError), match=None if compiled == "none" else r"index\[1\] = .* is outside \[0, 3\)"
@@ -296,7 +254,7 @@ def test_rejects_index_out_of_range_on_cuda(outside: int) -> None:
     assert "device-side assert" in done.stderr
 
 
-@pytest.mark.parametrize("op", [segment_sum, segment_mean, segment_max])
+@pytest.mark.parametrize("op", ALL)
 def test_rejects_wrong_dtype(op: Op) -> None:
     with pytest.raises(ValueError, match=r"index must be \(2,\) int64 .* got \(2,\) torch.int32"):
         op(torch.ones(2, 4), torch.zeros(2, dtype=torch.int32), 3)
@@ -312,5 +270,7 @@ def test_rejects_wrong_shapes() -> None:
         segment_mean(torch.ones(5, 4), index, 3)
     with pytest.raises(ValueError, match=r"weights must be \(2,\) floats on cpu, got \(3,\)"):
         weighted_segment_mean(torch.ones(2, 4), torch.ones(3), index, 3)
+    with pytest.raises(ValueError, match="index must be on meta as values are, got cpu"):
+        segment_sum(torch.ones(2, 4, device="meta"), index, 3)
     with pytest.raises(ValueError, match="not be negative, got -1"):
         segment_max(torch.ones(2, 4), index, -1)
