@@ -15,6 +15,7 @@
 #endif
 
 namespace geoguide3d {
+constexpr double kLeastDepth = 1e-6;  // metres; a point at the optical centre comes out within 1e-9
 
 // A point times (u, v, 1): the projection is (uz / z, vz / z), at depth z.
 struct ImagePoint {

@@ -33,8 +33,6 @@
 namespace geoguide3d {
 using torch::stable::Tensor;
 
-constexpr double kLeastDepth = 1e-6;  // metres; a point at the optical centre comes out within 1e-9
-
 struct VisibilityTest {
   double tolerance_m, tolerance_ratio, border;
 };

@@ -7,64 +7,34 @@
 #include <tuple>
 #include <vector>
 
+#include "frustum.h"
+
 namespace geoguide3d {
 namespace {
 
 using torch::stable::new_empty;
 
-constexpr int64_t kChunk = 512;  // points; with their coordinates in float64 they stay in the nearest cache
 constexpr int64_t kWords = kChunk / 64;
-
-// Points of one chunk, coordinate by coordinate.
-struct Chunk {
-  double x[kChunk], y[kChunk], z[kChunk];
-
-  template <typename T>
-  void load(const T* __restrict points, int64_t count) {
-    for (int64_t i = 0; i < count; ++i) {
-      x[i] = static_cast<double>(points[3 * i]);
-      y[i] = static_cast<double>(points[3 * i + 1]);
-      z[i] = static_cast<double>(points[3 * i + 2]);
-    }
-    std::fill(x + count, x + kChunk, std::nan(""));  // whole vectors below; NaN is seen by no view
-  }
-};
-
-// candidate[i] is 1 where point i may be inside the image: for all that are, and few others. It needs no division, and
-// a hundredth of a pixel is far more than rounding.
-void mark_candidates(const double* matrix, const double* edges, const Chunk& chunk, uint8_t* __restrict candidate) {
-  const double left = edges[0], right = edges[1], top = edges[2], bottom = edges[3];
-  for (int64_t i = 0; i < kChunk; ++i) {
-    const ImagePoint p = project(matrix, chunk.x[i], chunk.y[i], chunk.z[i]);
-    candidate[i] =
-        (p.z > 0) & (p.uz >= left * p.z) & (p.uz <= right * p.z) & (p.vz >= top * p.z) & (p.vz <= bottom * p.z);
-  }
-}
 
 // Sets the bits of the points that the view sees and returns how many they are.
 template <typename D>
 int64_t decide(const View<D>& view, const Chunk& chunk, uint64_t* bits) {
   const double border = view.test.border;
-  const double edges[4] = {border - 0.51, view.width - border - 0.49, border - 0.51, view.height - border - 0.49};
-  alignas(64) uint8_t candidate[kChunk];
-  mark_candidates(view.matrix, edges, chunk, candidate);
-  int32_t kept[kChunk], kept_count = 0;
-  for (int32_t i = 0; i < kChunk; ++i) {  // without a branch, which points in random order would make costly
-    kept[kept_count] = i;
-    kept_count += candidate[i];
-  }
+  const Window window{border, view.width - border - 1, border, view.height - border - 1};
+  int32_t found[kChunk];
+  const int32_t candidates = find_candidates(view.matrix, window, chunk, found);
   // All pixels are under way before the first is needed, because each is a new place for the hardware's prefetcher.
   int64_t pixel[kChunk];
-  for (int32_t k = 0; k < kept_count; ++k) {
-    const int32_t i = kept[k];
-    pixel[k] = view.pixel_of(project(view.matrix, chunk.x[i], chunk.y[i], chunk.z[i]));
+  for (int32_t k = 0; k < candidates; ++k) {
+    const int32_t i = found[k];
+    pixel[k] = view.pixel_of(chunk.project(view.matrix, i));
     if (view.depth != nullptr) __builtin_prefetch(view.depth + std::max<int64_t>(pixel[k], 0), 0, 2);
   }
   std::fill_n(bits, kWords, uint64_t{0});
   int64_t count = 0;
-  for (int32_t k = 0; k < kept_count; ++k) {
-    const int32_t i = kept[k];
-    const ImagePoint p = project(view.matrix, chunk.x[i], chunk.y[i], chunk.z[i]);
+  for (int32_t k = 0; k < candidates; ++k) {
+    const int32_t i = found[k];
+    const ImagePoint p = chunk.project(view.matrix, i);
     const bool seen = pixel[k] >= 0 && view.agrees(pixel[k], p.z);
     bits[i / 64] |= static_cast<uint64_t>(seen) << (i % 64);
     count += seen;
@@ -80,13 +50,13 @@ struct Seen {
 
 template <typename T, typename D>
 Seen find_seen(const T* points, int64_t N, const Views<D>& views) {
-  const int64_t chunks = (N + kChunk - 1) / kChunk;
+  const int64_t chunks = chunk_count(N);
   Seen seen{std::vector<uint64_t>(views.V * chunks * kWords), std::vector<int64_t>(views.V * chunks + 1)};
   torch::stable::parallel_for(0, views.V * chunks, 32, [&](int64_t first, int64_t last) {
     Chunk chunk;
     for (int64_t place = first; place < last; ++place) {  // view by view, so that one depth map stays in the cache
       const int64_t c = place % chunks;
-      chunk.load(points + c * kChunk * 3, std::min(kChunk, N - c * kChunk));
+      chunk.load(points, c, N);
       seen.begin[place + 1] = decide(views[place / chunks], chunk, seen.bits.data() + place * kWords);
     }
   });
@@ -103,7 +73,7 @@ struct Rows {
 
 template <typename T>
 void write_seen(const T* points, int64_t N, const double* matrices, const Seen& seen, const Rows& rows) {
-  const int64_t chunks = (N + kChunk - 1) / kChunk, places = static_cast<int64_t>(seen.begin.size()) - 1;
+  const int64_t chunks = chunk_count(N), places = static_cast<int64_t>(seen.begin.size()) - 1;
   torch::stable::parallel_for(0, places, 64, [&](int64_t first, int64_t last) {
     for (int64_t place = first; place < last; ++place) {
       const double* matrix = matrices + place / chunks * 12;
@@ -149,7 +119,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> project_points(const Tensor& points, 
       seen = find_seen(p.const_data_ptr<T>(), N, views_of<D>(matrices, s, maps, test));
     });
   });
-  const int64_t chunks = (N + kChunk - 1) / kChunk;
+  const int64_t chunks = chunk_count(N);
   for (int64_t v = 0; v <= V; ++v) offsets.mutable_data_ptr<int64_t>()[v] = seen.begin[v * chunks];
   const auto out = outputs(seen.begin.back());
   const Rows rows{std::get<1>(out).mutable_data_ptr<int64_t>(), std::get<2>(out).mutable_data_ptr<double>(),

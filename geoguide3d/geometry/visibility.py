@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
-from torch.nn.functional import max_pool2d
 
 from geoguide3d.geometry.cameras import Camera
-from geoguide3d.ops import DepthTest, project_points
+from geoguide3d.ops import DepthTest, project_points, splat_depth
 
-_SPLAT_RADII_PX = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)  # few, because each is a drawing pass
 _SPACING_SAMPLE = 4096
 _SPACING_NEIGHBOUR = 6
 
@@ -73,17 +71,6 @@ class VisiblePoints:
         return len(self.point_ids)
 
 
-def project(points: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns u, v (pixels) and z (metres along the optical axis), each (N,) float64.
-
-    Args:
-        points: (N, 3) any float dtype, metres, in the world of the camera. Where z ≤ 0, u and v mean nothing.
-    """
-    image_from_world = (camera.intrinsics @ camera.camera_from_world[:3]).to(points.device)
-    uz, vz, z = torch.addmm(image_from_world[:, 3:], image_from_world[:, :3], points.to(torch.float64).T)
-    return uz.div_(z), vz.div_(z), z
-
-
 def visible_points(points: Tensor, camera: Camera, depth_map: Tensor | None, rule: VisibilityRule) -> VisiblePoints:
     """Returns the points that project inside the image, in front of the camera, and agree with the depth map.
 
@@ -127,23 +114,8 @@ def z_buffer(points: Tensor, camera: Camera, splat_radius_m: float) -> Tensor:
         points: (N, 3) metres, in the world of the camera.
         splat_radius_m: half side of the square, metres (see `splat_radius`); on the image at most W / 8.
     """
-    largest = max(1, camera.width // 8)
-    canvas = _padded(camera, largest)  # points just outside the image help to close gaps inside it
-    u, v, z = project(points, canvas)
-    column, row = u.round_(), v.round_()
-    inside = (z > 0) & (column >= 0) & (column < canvas.width) & (row >= 0) & (row < canvas.height)
-    pixel = (row[inside] * canvas.width + column[inside]).to(torch.int64)
-    depth = z[inside].to(torch.float32)
-    radius_px = float(camera.intrinsics[0, 0]) * splat_radius_m / depth
-    radii = [radius for radius in _SPLAT_RADII_PX if radius < largest] + [largest]
-    step = torch.bucketize(radius_px, depth.new_tensor(radii)).clamp_(max=len(radii) - 1)
-    nearest = depth.new_full((canvas.height, canvas.width), torch.inf)
-    for index in torch.unique(step).tolist():
-        drawn = depth.new_full((canvas.height * canvas.width,), torch.inf)
-        drawn.scatter_reduce_(0, pixel[step == index], depth[step == index], "amin")
-        torch.minimum(nearest, _without_gaps(drawn.view_as(nearest), radii[index]), out=nearest)
-    image = nearest[largest : largest + camera.height, largest : largest + camera.width]
-    return image.masked_fill(image == torch.inf, 0.0)
+    poses = (camera.intrinsics[None], camera.camera_from_world[None])
+    return splat_depth(_float32_or_64(points), *poses, (camera.width, camera.height), splat_radius_m)[0]
 
 
 def splat_radius(points: Tensor) -> float:
@@ -156,28 +128,3 @@ def splat_radius(points: Tensor) -> float:
     neighbours = min(_SPACING_NEIGHBOUR, len(cloud) - 1)
     distances, _ = cKDTree(cloud).query(sample, k=[neighbours + 1])  # the first neighbour is the point itself
     return float(torch.from_numpy(distances).median())
-
-
-def _padded(camera: Camera, margin_px: int) -> Camera:
-    shift = torch.eye(3, dtype=torch.float64)
-    shift[:2, 2] = margin_px
-    return replace(
-        camera,
-        intrinsics=shift @ camera.intrinsics,
-        width=camera.width + 2 * margin_px,
-        height=camera.height + 2 * margin_px,
-    )
-
-
-def _without_gaps(depth: Tensor, radius_px: int) -> Tensor:
-    """Returns (H, W) depth whose gaps (inf) of up to 2 · radius_px are filled with the depth around them."""
-    if radius_px == 0:
-        return depth
-    spread = -_window_maximum(-depth, radius_px)
-    return _window_maximum(spread, radius_px)
-
-
-def _window_maximum(image: Tensor, radius_px: int) -> Tensor:
-    side = 2 * radius_px + 1
-    rows = max_pool2d(image[None, None], (1, side), stride=1, padding=(0, radius_px))
-    return max_pool2d(rows, (side, 1), stride=1, padding=(radius_px, 0))[0, 0]

@@ -9,6 +9,7 @@ from geoguide3d.ops.knn import knn, radius
 from geoguide3d.ops.project_points import DepthTest, ProjectedPoints, project_points
 from geoguide3d.ops.segment_extremum import segment_max, segment_max_csr, segment_min, segment_min_csr
 from geoguide3d.ops.segment_reduce import (
+    segment_max,
     segment_mean,
     segment_mean_csr,
     segment_sum,
@@ -17,6 +18,7 @@ from geoguide3d.ops.segment_reduce import (
     weighted_segment_mean_csr,
 )
 from geoguide3d.ops.segment_softmax import segment_softmax, segment_softmax_csr
+from geoguide3d.ops.splat_depth import splat_depth
 from geoguide3d.ops.voxel_hash import voxel_hash
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "segment_softmax_csr",
     "segment_sum",
     "segment_sum_csr",
+    "splat_depth",
     "voxel_hash",
     "weighted_segment_mean",
     "weighted_segment_mean_csr",

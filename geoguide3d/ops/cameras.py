@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+LEAST_DEPTH_M = 1e-6  # a point at the optical centre comes out at a depth of 1e-9 and less, on either side
+
 
 def projection_matrices(points: Tensor, intrinsics: Tensor, camera_from_world: Tensor) -> Tensor:
     """Returns (V, 3, 4) float64 intrinsics @ camera_from_world[:3] on the device of the points, all of them checked.

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 import geoguide3d.ops.kernels  # noqa: F401  registers the compiled kernels, where there are any
-from geoguide3d.ops.cameras import check_device, projection_matrices
+from geoguide3d.ops.cameras import LEAST_DEPTH_M, check_device, projection_matrices
 
 PROJECT = "geoguide3d::project_points"
-LEAST_DEPTH_M = 1e-6  # a point at the optical centre comes out at a depth of 1e-9 and less, on either side
 
 
 class ProjectedPoints(NamedTuple):

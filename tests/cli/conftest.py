@@ -14,7 +14,7 @@ import torch
 
 from geoguide3d.encoders.text_table import TextTable, TextTableSettings
 from geoguide3d.geometry.cameras import Camera
-from geoguide3d.geometry.visibility import project, z_buffer
+from geoguide3d.geometry.visibility import VisibilityRule, visible_points, z_buffer
 from geoguide3d.scenes.ply import write_ply
 from geoguide3d.scenes.posed_folder import write_posed_folder
 from geoguide3d.scenes.scene import Scene
@@ -71,10 +71,10 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Capture:
     (root / "room" / "classes.json").write_text(json.dumps({"ground": "floor", "thing": "box"}))
     (root / "room" / "probabilities").mkdir()
     for name, camera in cameras.items():
-        u, v, _ = project(scene.points[is_box], camera)
+        box = visible_points(scene.points[is_box], camera, None, VisibilityRule(occlusion="none"))
         planes = np.zeros((2, 48, 64), dtype=np.uint8)
         planes[0] = 255
-        planes[:, v.round().long(), u.round().long()] = np.array([[0], [255]])
+        planes[:, box.v, box.u] = np.array([[0], [255]])
         np.savez(root / "room" / "probabilities" / f"{name}.npz", probabilities=planes)
     (root / "scenes.txt").write_text("room # the only one\n")
     WORDS.save(root / "words.npz")
