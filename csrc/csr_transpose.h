@@ -81,10 +81,6 @@ struct [[gnu::visibility("hidden")]] List {
   Csr csr() const { return {data_or_null<int64_t>(ids), data_or_null<int64_t>(offsets), owners, entries}; }
 };
 
-inline void check_count(int64_t M) {
-  STD_TORCH_CHECK(M >= 0, "a count must not be negative, got ", M);
-}
-
 inline void check_matrix(const Tensor& tensor, const char* name) {
   STD_TORCH_CHECK(tensor.dim() == 2, name, " must have 2 dimensions, got ", tensor.dim());
 }

@@ -13,7 +13,7 @@ using torch::stable::new_empty;
 
 std::tuple<Tensor, Tensor> csr_transpose(const std::optional<Tensor>& ids, const std::optional<Tensor>& offsets,
                                          int64_t M) {
-  check_count(M);
+  STD_TORCH_CHECK(M >= 0, "count must not be negative, got ", M);
   const List list(ids, offsets, M);
   const Csr csr = checked(list, M);
   const Tensor& like = ids ? *ids : *offsets;

@@ -37,7 +37,7 @@ DeviceGrouping entries_by_id(const List& list, int64_t M) {
 
 std::tuple<Tensor, Tensor> csr_transpose(const std::optional<Tensor>& ids, const std::optional<Tensor>& offsets,
                                          int64_t M) {
-  check_count(M);
+  STD_TORCH_CHECK(M >= 0, "count must not be negative, got ", M);
   const List list(ids, offsets, M);
   const Tensor& like = list.ids ? *list.ids : *list.offsets;
   const torch::stable::accelerator::DeviceGuard on_device(like.get_device_index());
