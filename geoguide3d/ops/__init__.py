@@ -9,7 +9,6 @@ from geoguide3d.ops.knn import knn, radius
 from geoguide3d.ops.project_points import DepthTest, ProjectedPoints, project_points
 from geoguide3d.ops.segment_extremum import segment_max, segment_max_csr, segment_min, segment_min_csr
 from geoguide3d.ops.segment_reduce import (
-    segment_max,
     segment_mean,
     segment_mean_csr,
     segment_sum,
