@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from geoguide3d.ops.cosine_query import cosine_scores, cosine_top1, relevancy_scores, relevancy_top1
 from geoguide3d.ops.csr_transpose import csr_transpose
 from geoguide3d.ops.felzenszwalb import edge_weights, felzenszwalb, mesh_edges
 from geoguide3d.ops.kernels import compiled
@@ -24,6 +25,8 @@ __all__ = [
     "DepthTest",
     "ProjectedPoints",
     "compiled",
+    "cosine_scores",
+    "cosine_top1",
     "csr_transpose",
     "edge_weights",
     "felzenszwalb",
@@ -31,6 +34,8 @@ __all__ = [
     "mesh_edges",
     "project_points",
     "radius",
+    "relevancy_scores",
+    "relevancy_top1",
     "segment_max",
     "segment_max_csr",
     "segment_mean",
