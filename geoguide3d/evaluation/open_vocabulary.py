@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from geoguide3d.evaluation.confusion import UNPREDICTED
-
-_ROWS_AT_ONCE = 65_536
+from geoguide3d.ops import cosine_top1
 
 
 def nearest_class(features: Tensor, class_vectors: Tensor, known: Tensor | None = None) -> Tensor:
-    """Returns (N,) int64, the class whose vector has the largest cosine with each row.
+    """Returns (N,) int64, the class whose vector has the largest cosine with each row; the lowest where several have.
 
     Args:
         features: (N, C) in the text space, any length.
-        class_vectors: (K, C) unit rows.
-        known: (N,) bool; rows where it is False get UNPREDICTED.
+        class_vectors: (K, C), any length.
+        known: (N,) bool; rows where it is False get UNPREDICTED, and so do rows that are not finite.
+
+    Raises:
+        ValueError: shapes, dtypes or devices that do not fit (`geoguide3d.ops.cosine_top1`).
     """
-    best = [
-        (rows.to(class_vectors.dtype) @ class_vectors.T).argmax(dim=1) for rows in torch.split(features, _ROWS_AT_ONCE)
-    ]
-    predicted = torch.cat(best)
-    return predicted if known is None else predicted.masked_fill(~known, UNPREDICTED)
+    predicted, _ = cosine_top1(features, class_vectors)
+    unpredicted = predicted < 0 if known is None else (predicted < 0) | ~known
+    return predicted.masked_fill(unpredicted, UNPREDICTED)

@@ -17,8 +17,9 @@ from geoguide3d.backbones.weights import BackboneRecord, find_weights
 from geoguide3d.distillation.adapter import CONFIG_FILE, WEIGHTS_FILE, Adapter
 from geoguide3d.encoders.loading import TABLE_FILE, restore_text_encoder, save_text_encoder
 from geoguide3d.encoders.protocols import TextEncoder
+from geoguide3d.ops import cosine_scores
 from geoguide3d.query.config import MaskRule, ModelConfig
-from geoguide3d.query.result import QueryResult, answer, unit_rows
+from geoguide3d.query.result import QueryResult, answer
 from geoguide3d.scenes.scene import Scene
 
 MODEL_FILES = (WEIGHTS_FILE, CONFIG_FILE, TABLE_FILE)
@@ -112,19 +113,21 @@ class GeoGuide:
         features = self.encode(scene) if isinstance(scene, Scene) else scene
         if features.ndim != 2 or features.shape[1] != self.adapter.out_channels:
             raise ValueError(f"encoded features must be (N, {self.adapter.out_channels}), got {tuple(features.shape)}")
-        units, rule = unit_rows(features), self.config.mask_rule
+        rule = self.config.mask_rule
         threshold = self.text.relevant_cosine if rule.threshold is None else rule.threshold
-        scores, rivals = units @ vectors.T, self._rival_scores(units, vectors)
+        scores, rivals = cosine_scores(features, vectors), self._rival_scores(features, vectors)
         return answer(prompts, scores, rivals + rule.margin, -torch.inf if threshold is None else threshold)
 
-    def _rival_scores(self, units: Tensor, vectors: Tensor) -> Tensor:
+    def _rival_scores(self, features: Tensor, vectors: Tensor) -> Tensor:
         """Returns (N, K): the largest cosine with a negative that means something else, -inf where none does."""
         rule = self.config.mask_rule
-        rivals = units.new_full((len(units), len(vectors)), -torch.inf)
-        for negative in self.text_vectors(rule.negatives) if rule.negatives else ():
-            opposed = vectors @ negative < rule.same_meaning_cosine
-            scores = (units @ negative).unsqueeze(1)
-            rivals[:, opposed] = torch.maximum(rivals[:, opposed], scores)
+        rivals = vectors.new_full((len(features), len(vectors)), -torch.inf)
+        if not rule.negatives:
+            return rivals
+        negatives = self.text_vectors(rule.negatives)
+        opposed = cosine_scores(negatives, vectors) < rule.same_meaning_cosine
+        for scores, prompts in zip(cosine_scores(features, negatives).T, opposed, strict=True):
+            rivals[:, prompts] = torch.maximum(rivals[:, prompts], scores[:, None])
         return rivals
 
     def text_vectors(self, prompts: Sequence[str]) -> Tensor:

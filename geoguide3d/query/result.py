@@ -28,11 +28,6 @@ class QueryResult:
     masks: Tensor
 
 
-def unit_rows(features: Tensor) -> Tensor:
-    """Returns the rows at unit length, float32; rows of zeros stay zero and have cosine 0 with everything."""
-    return torch.nn.functional.normalize(features.to(torch.float32), dim=1)
-
-
 def answer(
     prompts: Sequence[str],
     scores: Tensor,  # (N, K) cosines with the prompts

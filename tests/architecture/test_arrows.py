@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "geoguide3d"
 ALLOWED = {
     "ops": set(),
     "store": set(),
-    "evaluation": set(),
+    "evaluation": {"ops"},
     "geometry": {"ops"},
     "scenes": {"geometry", "store"},
     "encoders": {"store"},

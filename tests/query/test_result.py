@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from geoguide3d.query.result import answer, unit_rows
+from geoguide3d.query.result import answer
 
 SCORES = torch.tensor([[0.9, 0.5], [0.3, 0.8], [0.2, 0.1], [0.7, 0.75]])
 
@@ -22,9 +22,3 @@ def test_without_rule_the_best_prompt_takes_every_point() -> None:
     result = answer(["a", "b"], SCORES, torch.full((4, 2), -torch.inf), -torch.inf)
     assert bool(result.masks.all())
     assert result.labels.tolist() == [0, 1, 0, 1]
-
-
-def test_unit_rows_leaves_zeros_and_widens_half() -> None:
-    rows = unit_rows(torch.tensor([[3.0, 4.0], [0.0, 0.0]], dtype=torch.float16))
-    assert rows.dtype == torch.float32
-    torch.testing.assert_close(rows, torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
