@@ -5,6 +5,7 @@ from __future__ import annotations
 from geoguide3d.ops.cosine_query import cosine_scores, cosine_top1, relevancy_scores, relevancy_top1
 from geoguide3d.ops.csr_transpose import csr_transpose
 from geoguide3d.ops.felzenszwalb import edge_weights, felzenszwalb, mesh_edges
+from geoguide3d.ops.gram_mse import gram_mse
 from geoguide3d.ops.kernels import compiled
 from geoguide3d.ops.knn import knn, radius
 from geoguide3d.ops.project_points import DepthTest, ProjectedPoints, project_points
@@ -30,6 +31,7 @@ __all__ = [
     "csr_transpose",
     "edge_weights",
     "felzenszwalb",
+    "gram_mse",
     "knn",
     "mesh_edges",
     "project_points",
