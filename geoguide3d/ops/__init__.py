@@ -8,6 +8,7 @@ from geoguide3d.ops.felzenszwalb import edge_weights, felzenszwalb, mesh_edges
 from geoguide3d.ops.gram_mse import gram_mse
 from geoguide3d.ops.kernels import compiled
 from geoguide3d.ops.knn import knn, radius
+from geoguide3d.ops.mask_bce import mask_bce
 from geoguide3d.ops.project_points import DepthTest, ProjectedPoints, project_points
 from geoguide3d.ops.segment_extremum import segment_max, segment_max_csr, segment_min, segment_min_csr
 from geoguide3d.ops.segment_reduce import (
@@ -33,6 +34,7 @@ __all__ = [
     "felzenszwalb",
     "gram_mse",
     "knn",
+    "mask_bce",
     "mesh_edges",
     "project_points",
     "radius",
