@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import measure
 import torch
-from fusion import Walk, make_walk
+from cases.furnished_box import Walk, make_walk
 from torch import Tensor
 
 from geoguide3d.geometry.cameras import Camera

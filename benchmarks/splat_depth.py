@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import measure
 import torch
-from fusion import Walk, make_walk
+from cases.furnished_box import Walk, make_walk
 from torch import Tensor
 from torch.nn.functional import pad
 

@@ -9,7 +9,7 @@ from geoguide3d.backbones.weights import BackboneRecord
 from geoguide3d.distillation.distill import TrainingSettings
 from geoguide3d.distillation.lessons import CaptureSettings
 from geoguide3d.encoders.loading import TeacherSettings, TextSettings
-from geoguide3d.fusion.fuse import FusionSettings
+from geoguide3d.fusion.settings import FusionSettings
 from geoguide3d.query.config import MaskRule
 
 

@@ -3,42 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
 from tqdm import tqdm
 
 from geoguide3d.encoders.protocols import ImageEncoder
 from geoguide3d.fusion.accumulator import FusedFeatures, FusionAccumulator
+from geoguide3d.fusion.settings import FusionSettings
 from geoguide3d.geometry.visibility import VisibilityRule
 from geoguide3d.scenes.scene import Scene
 from geoguide3d.scenes.view import View
-
-
-@dataclass(frozen=True)
-class FusionSettings:
-    """How images become features of points.
-
-    Args:
-        rule: when a point counts as seen by a view.
-        images_per_call: images that the encoder gets at once; more need more memory.
-        device: torch device of the (N, C) accumulator.
-    """
-
-    rule: VisibilityRule = field(default_factory=VisibilityRule)
-    images_per_call: int = 4
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        if self.images_per_call < 1:
-            raise ValueError(f"images_per_call must be at least 1, got {self.images_per_call}")
 
 
 @torch.no_grad()
 def fuse_views(
     scene: Scene, views: Sequence[View], encoder: ImageEncoder, settings: FusionSettings | None = None
 ) -> FusedFeatures:
-    """Returns, per point, the mean of the encoder's pixel features over the views that see it.
+    """Returns, per point, the (weighted) mean of the encoder's pixel features over the views that see it.
 
     Frames are read, encoded and dropped a few at a time; a progress bar shows on a terminal.
 
@@ -53,7 +34,7 @@ def fuse_views(
     settings = FusionSettings() if settings is None else settings
     if not views:
         raise ValueError(f"{scene.name}: no views to fuse; is the folder of frames empty?")
-    accumulator = FusionAccumulator(scene, encoder.channels, settings.rule, settings.device)
+    accumulator = FusionAccumulator(scene, encoder.channels, settings)
     seen = 0
     with tqdm(total=len(views), desc=f"fuse {scene.name}", unit="view", disable=None) as progress:
         for start in range(0, len(views), settings.images_per_call):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from geoguide3d.ops.cosine_query import cosine_scores, cosine_top1, relevancy_scores, relevancy_top1
 from geoguide3d.ops.csr_transpose import csr_transpose
 from geoguide3d.ops.felzenszwalb import edge_weights, felzenszwalb, mesh_edges
+from geoguide3d.ops.fuse_views import FusionState, Sightings, fuse_views
 from geoguide3d.ops.gram_mse import gram_mse
 from geoguide3d.ops.kernels import compiled
 from geoguide3d.ops.knn import knn, radius
@@ -25,13 +26,16 @@ from geoguide3d.ops.voxel_hash import voxel_hash
 
 __all__ = [
     "DepthTest",
+    "FusionState",
     "ProjectedPoints",
+    "Sightings",
     "compiled",
     "cosine_scores",
     "cosine_top1",
     "csr_transpose",
     "edge_weights",
     "felzenszwalb",
+    "fuse_views",
     "gram_mse",
     "knn",
     "mask_bce",

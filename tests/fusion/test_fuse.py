@@ -16,7 +16,8 @@ from torch import Tensor
 
 from geoguide3d.encoders.protocols import ImageEncoder
 from geoguide3d.fusion.accumulator import FusionAccumulator
-from geoguide3d.fusion.fuse import FusionSettings, fuse_views
+from geoguide3d.fusion.fuse import fuse_views
+from geoguide3d.fusion.settings import FusionSettings, Weighting
 from geoguide3d.geometry.cameras import Camera
 from geoguide3d.geometry.visibility import VisibilityRule
 from geoguide3d.scenes.scene import Scene
@@ -126,9 +127,23 @@ def test_features_that_are_not_finite_are_an_error() -> None:
         fuse_views(a_wall(), walk(2), Overflowing())
 
 
-def test_a_batch_of_nothing_is_refused() -> None:
+def test_interpolation_weighting_and_variance_reach_the_features() -> None:
+    wall, views = a_wall(), walk(4)
+    settings = FusionSettings(interpolation="bilinear", weighting=Weighting(half_distance_m=2.0), variance=True)
+    fused = fuse_views(wall, views, ColorEncoder(), settings)
+    torch.testing.assert_close(fused.features, torch.full_like(fused.features, 1.5 / 255), rtol=0, atol=1e-7)
+    assert fused.variance is not None  # of 0, 1, 2, 3 it is 1.25, in each of three channels
+    torch.testing.assert_close(fused.variance, torch.full_like(fused.variance, 3 * 1.25 / 255**2), rtol=1e-4, atol=0)
+
+
+def test_settings_that_mean_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match="images_per_call"):
         FusionSettings(images_per_call=0)
+    with pytest.raises(ValueError, match=r"interpolation must be .* got 'cubic'"):
+        FusionSettings(interpolation="cubic")  # type: ignore[arg-type]
+    for wrong in ({"half_distance_m": 0.0}, {"half_distance_m": float("nan")}, {"border_fade_px": -1.0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            Weighting(**wrong)  # type: ignore[arg-type]
 
 
 def livingroom_views(folder: Path) -> list[View]:
@@ -165,7 +180,8 @@ def livingroom(shared_data: Path) -> tuple[Scene, list[View], Tensor]:
 
 def test_points_of_a_frame_are_seen_in_that_frame(livingroom: tuple[Scene, list[View], Tensor]) -> None:
     scene, views, colors = livingroom
-    accumulator = FusionAccumulator(scene, 3, VisibilityRule(depth_tolerance_m=0.001, depth_tolerance_ratio=0.0))
+    rule = VisibilityRule(depth_tolerance_m=0.001, depth_tolerance_ratio=0.0)
+    accumulator = FusionAccumulator(scene, 3, FusionSettings(rule=rule))
     first = views[0]
     assert first.read_depth is not None
     seen = accumulator.add(first, first.read_color().float() / 255, first.read_depth())

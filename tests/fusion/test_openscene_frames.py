@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from geoguide3d.fusion.accumulator import FusionAccumulator
+from geoguide3d.fusion.settings import FusionSettings
 from geoguide3d.geometry.cameras import Camera
 from geoguide3d.geometry.openscene import MATTERPORT_RULE, NUSCENES_RULE, SCANNET_RULE
 from geoguide3d.geometry.visibility import VisibilityRule, visible_points
@@ -70,7 +71,8 @@ def test_the_mapping_is_openscenes(shared_fixtures: Path, name: str, kind: str) 
 def test_the_fused_features_are_openscenes(shared_fixtures: Path, name: str, kind: str) -> None:
     arrays = recorded(shared_fixtures, name)
     scene = Scene(torch.from_numpy(arrays["points"]).float())
-    accumulator = FusionAccumulator(scene, arrays["feat_a"].shape[1], rule_of(kind, int(arrays["cut"])))
+    settings = FusionSettings(rule=rule_of(kind, int(arrays["cut"])))
+    accumulator = FusionAccumulator(scene, arrays["feat_a"].shape[1], settings)
     for frame, camera in enumerate(cameras(arrays)):
         view = View(str(frame), camera, read_color=lambda: torch.zeros(0))
         depth_map = None if kind == "nodepth" else depth_of(arrays, frame)

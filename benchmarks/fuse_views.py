@@ -1,9 +1,20 @@
 """Multi-view fusion, time per frame: 150,000 points of a furnished box, 30 frames of 320 × 240 pixels, half maps.
 
+Rows that begin with "op" time the operator alone, on points that are known to be visible:
+
+ours        fuse_views
+plain       the best plain-torch composition: gather the visible rows channel-last, index_add_, count
+limit       a copy that moves as many bytes: per sighting a row of the map, and a row of sums read and written. For
+            channel-first maps the whole map instead of rows, because a cache line holds many pixels
+
+The others are end to end, on the CPU:
+
 ours        FusionAccumulator.add, visibility included
-plain       the best plain-torch composition: project in float64, gather the visible rows channel-last, index_add_
+plain       the same, the visible points found by plain torch in float64
 openscene   as OpenScene does: project, gather ALL points from a channel-first map, add with a mask into N × C
 peak        what fusing some frames adds to memory; its limit is the accumulator plus one frame
+
+The op's rows run on the GPU where there is one and the CUDA kernels are built, else on the CPU.
 """
 
 from __future__ import annotations
@@ -15,86 +26,21 @@ from dataclasses import dataclass, replace
 import measure
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from cases.furnished_box import HEIGHT, POINTS, VIEWS, WIDTH, Walk, make_walk
 from torch import Tensor
 
 from geoguide3d.fusion.accumulator import FusionAccumulator
+from geoguide3d.fusion.settings import FusionSettings
 from geoguide3d.geometry.cameras import Camera
 from geoguide3d.geometry.openscene import SCANNET_RULE
+from geoguide3d.geometry.visibility import visible_points
+from geoguide3d.ops import FusionState, Sightings, compiled, fuse_views
 from geoguide3d.scenes.scene import Scene
 from geoguide3d.scenes.view import View
 
-POINTS, VIEWS, WIDTH, HEIGHT, FOCAL = 150_000, 30, 320, 240, 288.9
-ROOM_M = np.array([[0.0, 0.0, 0.0], [7.0, 5.0, 2.8]])
-PIECES = 14  # of furniture
 MAPS = 3  # distinct feature maps in turn; one is larger than the caches, so more would time the same
-
-Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Walk:
-    """A cloud and the frames around it."""
-
-    scene: Scene
-    views: list[View]
-    depth_maps: list[Tensor]
-
-
-def furniture(generator: np.random.Generator) -> Array:
-    """Returns (PIECES, 2, 3): the lowest and the highest corner of boxes that stand on the floor."""
-    size = generator.uniform([0.4, 0.4, 0.3], [1.6, 1.0, 1.8], (PIECES, 3))
-    corner = generator.uniform(0, 1, (PIECES, 3)) * (ROOM_M[1] - size)
-    corner[:, 2] = 0
-    return np.stack([corner, corner + size], axis=1)
-
-
-def surface_points(boxes: Array, count: int, generator: np.random.Generator) -> Array:
-    """Returns (count, 3) points spread evenly over the faces of the boxes."""
-    extent = boxes[:, 1] - boxes[:, 0]
-    areas = np.stack([extent[:, 1] * extent[:, 2], extent[:, 0] * extent[:, 2], extent[:, 0] * extent[:, 1]], axis=1)
-    face = generator.choice(areas.size, count, p=(areas / areas.sum()).ravel())
-    box, axis = face // 3, face % 3
-    place = generator.uniform(0, 1, (count, 3))
-    place[np.arange(count), axis] = generator.integers(0, 2, count)
-    return boxes[box, 0] + place * extent[box]
-
-
-def look(center: Array, target: Array) -> Array:
-    """Returns the (4, 4) camera_from_world of a camera at center that sees target in its middle, z up."""
-    forward = (target - center) / np.linalg.norm(target - center)
-    right = np.cross(forward, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    rotation = np.stack([right, np.cross(forward, right), forward])
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = rotation, -rotation @ center
-    return pose
-
-
-def depth_of(boxes: Array, camera: Camera) -> Tensor:
-    """Returns (H, W) float32 exact z-depth: where each ray leaves the room or first enters a piece of furniture."""
-    u, v = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
-    pixels = np.stack([u, v, np.ones_like(u)]).reshape(3, -1)
-    rays = (camera.camera_from_world[:3, :3].T @ torch.linalg.inv(camera.intrinsics)).numpy() @ pixels  # z-depth 1
-    crossings = (boxes[:, :, :, None] - camera.center_world.numpy()[:, None]) / rays  # (box, low/high, axis, ray)
-    enter, leave = crossings.min(1).max(1), crossings.max(1).min(1)
-    enter[(enter > leave) | (enter < 0)] = np.inf
-    nearest = np.minimum(enter[1:].min(0), leave[0])  # the first box is the room, seen from inside
-    return torch.from_numpy(nearest.reshape(camera.height, camera.width).astype(np.float32))
-
-
-def make_walk() -> Walk:
-    generator = np.random.default_rng(0)
-    boxes = np.concatenate([ROOM_M[None], furniture(generator)])
-    scene = Scene(torch.from_numpy(surface_points(boxes, POINTS, generator)).float(), name="box")
-    intrinsics = torch.tensor([[FOCAL, 0, WIDTH / 2 - 0.5], [0, FOCAL, HEIGHT / 2 - 0.5], [0, 0, 1]])
-    views = []
-    for index, angle in enumerate(np.linspace(0, 2 * np.pi, VIEWS, endpoint=False)):
-        direction = np.array([np.cos(angle), np.sin(angle), 0.0])
-        center = ROOM_M.mean(0) - direction * [1.5, 1.0, 0.0] + [0.0, 0.0, 0.7]
-        pose = torch.from_numpy(look(center, center + direction - [0.0, 0.0, 0.35]))
-        views.append(View(f"{index:05d}", Camera(intrinsics, pose, WIDTH, HEIGHT), read_color=lambda: torch.zeros(0)))
-    return Walk(scene, views, [depth_of(boxes, view.camera) for view in views])
+SETTINGS = FusionSettings(rule=SCANNET_RULE)
+DEVICE = "cuda" if compiled == "cuda" and torch.cuda.is_available() else "cpu"
 
 
 class OpenSceneStyle:
@@ -161,7 +107,7 @@ def stepping(walk: Walk, add: Callable[[View, Tensor, Tensor], object], maps: li
 
 def verify(walk: Walk, maps: list[Tensor], channels: int) -> None:
     """Raises unless all three give the same features over a few frames."""
-    sides = [FusionAccumulator(walk.scene, channels, SCANNET_RULE), PlainGather(walk.scene, channels)]
+    sides = [FusionAccumulator(walk.scene, channels, SETTINGS), PlainGather(walk.scene, channels)]
     openscene = OpenSceneStyle(walk.scene, channels)
     for view, feature_map, depth_map in zip(walk.views[:MAPS], maps, walk.depth_maps, strict=False):
         for side in sides:
@@ -179,12 +125,12 @@ def time_rows(walk: Walk, channels: int, runs: int) -> list[measure.Row]:
     maps = [torch.randn(HEIGHT, WIDTH, channels, generator=generator).half() for _ in range(MAPS)]
     verify(walk, maps, channels)
     planes = [feature_map.permute(2, 0, 1).contiguous() for feature_map in maps]
-    rule, scene = SCANNET_RULE, walk.scene
+    scene = walk.scene
     openscene = stepping(walk, OpenSceneStyle(scene, channels).add, planes)
     last = measure.compare(
         f"C={channels}, channel-last maps",
         {
-            "ours": stepping(walk, FusionAccumulator(scene, channels, rule).add, maps),
+            "ours": stepping(walk, FusionAccumulator(scene, channels, SETTINGS).add, maps),
             "plain": stepping(walk, PlainGather(scene, channels).add, maps),
             "openscene": openscene,
         },
@@ -197,7 +143,7 @@ def time_rows(walk: Walk, channels: int, runs: int) -> list[measure.Row]:
     first = measure.compare(
         f"C={channels}, channel-first maps, transposition counted",
         {
-            "ours": stepping(walk, FusionAccumulator(scene, channels, rule).add, permuted),
+            "ours": stepping(walk, FusionAccumulator(scene, channels, SETTINGS).add, permuted),
             "plain": stepping(walk, lambda view, m, depth: plain.add(view, m.contiguous(), depth), permuted),
             "openscene": openscene,
         },
@@ -211,11 +157,115 @@ def time_rows(walk: Walk, channels: int, runs: int) -> list[measure.Row]:
     ]
 
 
+class PlainState:
+    """What fuse_views keeps, and how plain torch adds to it."""
+
+    def __init__(self, channels: int) -> None:
+        self.sums = torch.zeros(POINTS, channels, device=DEVICE)
+        self.mass, self.spread = torch.zeros(2, POINTS, device=DEVICE)
+        self.count = torch.zeros(POINTS, dtype=torch.int32, device=DEVICE)
+
+    def add(self, channel_last: Tensor, seen: Sightings, case: Case) -> Tensor:
+        flat, ids, weights = channel_last.contiguous().view(-1, channel_last.shape[-1]), seen.point_ids, seen.weights
+        if case.bilinear:
+            pixels, shares = neighbours(seen.uv)
+            corners = [flat.index_select(0, pixel).float() for pixel in pixels]
+            above, below = corners[0].lerp_(corners[1], shares[0]), corners[2].lerp_(corners[3], shares[0])
+            rows = above.lerp_(below, shares[1])
+        else:
+            u, v = seen.uv.round().long().unbind(1)
+            rows = flat.index_select(0, v * WIDTH + u).float()
+        before, weight = self.mass[ids], 1 if weights is None else weights
+        if case.variance:
+            mean = self.sums.index_select(0, ids).div_(before.clamp(min=1e-9)[:, None])
+            self.spread[ids] += weight * before / (before + weight) * mean.sub_(rows).square_().sum(1)
+        self.sums.index_add_(0, ids, rows if weights is None else rows.mul_(weights[:, None]))
+        self.mass[ids] += weight
+        self.count[ids] += 1
+        return self.sums
+
+
+def neighbours(uv: Tensor) -> tuple[list[Tensor], tuple[Tensor, Tensor]]:
+    """Returns the four pixels around each position, as rows of a flat map, and the shares of right and lower ones."""
+    uv = torch.minimum(uv.clamp(min=0), uv.new_tensor([WIDTH - 1, HEIGHT - 1]))
+    left, top = uv.long().unbind(1)
+    right, bottom = (left + 1).clamp(max=WIDTH - 1), (top + 1).clamp(max=HEIGHT - 1)
+    share_u, share_v = (uv - uv.floor()).float().unbind(1)
+    return [y * WIDTH + x for y in (top, bottom) for x in (left, right)], (share_u[:, None], share_v[:, None])
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to call the operator."""
+
+    name: str
+    in_planes: bool = False
+    weights: bool = False
+    variance: bool = False
+    bilinear: bool = False
+
+    def bytes_moved(self, feature_map: Tensor, seen: Sightings) -> int:
+        """Rows of the map (the whole map where it lies in planes), and rows of sums, read and written."""
+        pixels = torch.cat(neighbours(seen.uv)[0]).unique().numel() if self.bilinear else len(seen.point_ids)
+        pixels = WIDTH * HEIGHT if self.in_planes else pixels
+        channels = feature_map.shape[-1]
+        return pixels * channels * feature_map.element_size() + len(seen.point_ids) * channels * 8
+
+
+CASES = (
+    Case("nearest, channel-last"),
+    Case("nearest, weights and variance, channel-last", weights=True, variance=True),
+    Case("bilinear, channel-last", bilinear=True),
+    Case("nearest, channel-first, transposition counted", in_planes=True),
+)
+
+
+def op_rows(walk: Walk, channels: int, runs: int) -> list[measure.Row]:
+    maps = [torch.randn(HEIGHT, WIDTH, channels, device=DEVICE).half() for _ in range(MAPS)]
+    planes = [feature_map.permute(2, 0, 1).contiguous().permute(1, 2, 0) for feature_map in maps]
+    points, seen = walk.scene.points.to(DEVICE), []
+    for view, depth_map in zip(walk.views, walk.depth_maps, strict=True):
+        visible = visible_points(points, view.camera, depth_map, SCANNET_RULE)
+        seen.append(Sightings(visible.point_ids, visible.uv, weights=torch.rand(len(visible), device=DEVICE)))
+    rows = []
+    for case in CASES:
+        sightings = seen if case.weights else [one._replace(weights=None) for one in seen]
+        frames = list(zip(itertools.cycle(planes if case.in_planes else maps), sightings))
+        rows += op_row(case, channels, frames, runs)
+    return rows
+
+
+def op_row(case: Case, channels: int, frames: list[tuple[Tensor, Sightings]], runs: int) -> list[measure.Row]:
+    state, plain = FusionState.empty(POINTS, channels, variance=case.variance, device=DEVICE), PlainState(channels)
+    moved = [case.bytes_moved(*frame) for frame in frames]
+    source, target = torch.zeros(2, max(moved) // 2, dtype=torch.uint8, device=DEVICE)
+    turns = {side: itertools.cycle(range(VIEWS)) for side in ("ours", "plain", "limit")}
+
+    def ours() -> Tensor:
+        fuse_views(state, *frames[next(turns["ours"])], (WIDTH, HEIGHT), bilinear=case.bilinear)
+        return state.sums
+
+    def copy() -> None:
+        half = moved[next(turns["limit"])] // 2
+        target[:half].copy_(source[:half])
+
+    sides = {"ours": ours, "plain": lambda: plain.add(*frames[next(turns["plain"])], case), "limit": copy}
+    row = measure.compare(f"op, C={channels}, {case.name}", sides, aim=1.5, runs=runs, check=agree)
+    if case.in_planes:
+        return [row]
+    of_copy = 0.75 if DEVICE == "cuda" else 0.5
+    return [row, replace(row, case=f"{row.case}, against a copy", aim=of_copy, against="limit")]
+
+
+def agree(ours: Tensor, plain: Tensor) -> None:
+    torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)
+
+
 def peak_row(walk: Walk, channels: int) -> measure.Row:
     """Returns the row of memory: accumulator and one frame are allocated, filled and used inside what is measured."""
 
     def fuse() -> object:
-        accumulator = FusionAccumulator(walk.scene, channels, SCANNET_RULE)
+        accumulator = FusionAccumulator(walk.scene, channels, SETTINGS)
         feature_map = torch.ones(HEIGHT, WIDTH, channels, dtype=torch.float16)
         for view, depth_map in zip(walk.views[:MAPS], walk.depth_maps, strict=False):
             accumulator.add(view, feature_map, depth_map)
@@ -234,10 +284,10 @@ def peak_row(walk: Walk, channels: int) -> measure.Row:
 def main() -> None:
     options = measure.start(__doc__)
     walk = make_walk()
-    rows = []
+    rows, runs = [], max(options.runs, VIEWS)
     for channels in (512, 768):
-        rows += [*time_rows(walk, channels, max(options.runs, VIEWS)), peak_row(walk, channels)]
-    measure.report("fusion", rows, as_json=options.json)
+        rows += [*op_rows(walk, channels, runs), *time_rows(walk, channels, runs), peak_row(walk, channels)]
+    measure.report("fuse_views", rows, as_json=options.json)
 
 
 if __name__ == "__main__":
