@@ -11,6 +11,7 @@ from geoguide3d.ops.kernels import compiled
 from geoguide3d.ops.knn import knn, radius
 from geoguide3d.ops.mask_bce import mask_bce
 from geoguide3d.ops.project_points import DepthTest, ProjectedPoints, project_points
+from geoguide3d.ops.rasterize_depth import rasterize_depth
 from geoguide3d.ops.segment_extremum import segment_max, segment_max_csr, segment_min, segment_min_csr
 from geoguide3d.ops.segment_reduce import (
     segment_mean,
@@ -42,6 +43,7 @@ __all__ = [
     "mesh_edges",
     "project_points",
     "radius",
+    "rasterize_depth",
     "relevancy_scores",
     "relevancy_top1",
     "segment_max",
