@@ -11,7 +11,8 @@ from torch import Tensor
 
 from geoguide3d.fusion.settings import FusionSettings
 from geoguide3d.fusion.weights import Confidence, sighting_weights
-from geoguide3d.geometry.visibility import splat_radius, visible_points, z_buffer
+from geoguide3d.geometry.rendering import render_depth
+from geoguide3d.geometry.visibility import splat_radius, visible_points
 from geoguide3d.ops.fuse_views import FusionState, Sightings, fuse_views
 from geoguide3d.scenes.orientation import ensure_normals
 from geoguide3d.scenes.scene import Scene
@@ -93,7 +94,7 @@ class FusionAccumulator:
         settings = self._settings
         camera = view.camera.relative_to(self._origin_world)
         if depth_map is None and settings.rule.occlusion == "depth":
-            depth_map = z_buffer(self._points, camera, self._splat_radius_m)
+            depth_map = render_depth(self._points, camera, self._splat_radius_m)
         visible = visible_points(self._points, camera, depth_map, settings.rule)
         try:
             weights = sighting_weights(settings.weighting, camera, visible, self._points, self._normals, confidence)

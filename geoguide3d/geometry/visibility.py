@@ -10,7 +10,8 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from geoguide3d.geometry.cameras import Camera
-from geoguide3d.ops import DepthTest, project_points, splat_depth
+from geoguide3d.geometry.rendering import float32_or_64
+from geoguide3d.ops import DepthTest, project_points
 
 _SPACING_SAMPLE = 4096
 _SPACING_NEIGHBOUR = 6
@@ -84,38 +85,19 @@ def visible_points(points: Tensor, camera: Camera, depth_map: Tensor | None, rul
     Raises:
         ValueError: the rule compares depths and there is no depth map, or it is not (h, w); points hold inf or NaN.
     """
-    cloud = _float32_or_64(points)
+    cloud = float32_or_64(points)
     if not bool(cloud.sum().isfinite()) and not bool(cloud.isfinite().all()):  # a sum may overflow
         raise ValueError("points hold inf or NaN; drop those rows first")
     depth_test = None
     if rule.occlusion == "depth":
         if depth_map is None:
-            raise ValueError('occlusion "depth" needs a depth map: the sensor\'s, or z_buffer(points, camera, …)')
-        maps = [_float32_or_64(depth_map).to(points.device)]
+            raise ValueError('occlusion "depth" needs a depth map: the sensor\'s, or render_depth(points, camera, …)')
+        maps = [float32_or_64(depth_map).to(points.device)]
         depth_test = DepthTest(maps, rule.depth_tolerance_m, rule.depth_tolerance_ratio)
     size = torch.tensor([[camera.width, camera.height]])
     poses = (camera.intrinsics[None], camera.camera_from_world[None])
     _, point_ids, uv, depth = project_points(cloud, *poses, size, depth_test, rule.border_px)
     return VisiblePoints(point_ids, uv, depth)
-
-
-def _float32_or_64(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.to(torch.float32)
-
-
-def z_buffer(points: Tensor, camera: Camera, splat_radius_m: float) -> Tensor:
-    """Returns the (H, W) float32 z-depth of the nearest point at each pixel, 0 where there is none.
-
-    It stands in for sensor depth where a scan has none. Points of like depth are drawn as squares, which closes the
-    gaps between them, and the drawing then shrinks by as much (a closing of grey-level morphology), so that rims stay
-    where they are and slanted surfaces keep their depth.
-
-    Args:
-        points: (N, 3) metres, in the world of the camera.
-        splat_radius_m: half side of the square, metres (see `splat_radius`); on the image at most W / 8.
-    """
-    poses = (camera.intrinsics[None], camera.camera_from_world[None])
-    return splat_depth(_float32_or_64(points), *poses, (camera.width, camera.height), splat_radius_m)[0]
 
 
 def splat_radius(points: Tensor) -> float:

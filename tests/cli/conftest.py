@@ -14,7 +14,8 @@ import torch
 
 from geoguide3d.encoders.text_table import TextTable, TextTableSettings
 from geoguide3d.geometry.cameras import Camera
-from geoguide3d.geometry.visibility import VisibilityRule, visible_points, z_buffer
+from geoguide3d.geometry.rendering import render_depth
+from geoguide3d.geometry.visibility import VisibilityRule, visible_points
 from geoguide3d.scenes.ply import write_ply
 from geoguide3d.scenes.posed_folder import write_posed_folder
 from geoguide3d.scenes.scene import Scene
@@ -64,7 +65,7 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Capture:
     scene, is_box = floor_and_box()
     cameras = {f"{index:03}": camera_above(x) for index, x in enumerate((-0.2, 0.0, 0.2))}
     image = torch.zeros(48, 64, 3, dtype=torch.uint8)
-    depth: Callable[[Camera], torch.Tensor] = partial(z_buffer, scene.points, splat_radius_m=0.05)
+    depth: Callable[[Camera], torch.Tensor] = partial(render_depth, scene.points, splat_radius_m=0.05)
     views = [View(name, camera, lambda: image, partial(depth, camera)) for name, camera in cameras.items()]
     write_posed_folder(root / "room", views)
     write_ply(root / "room" / "room.ply", scene)

@@ -14,7 +14,8 @@ from torch import Tensor
 from geoguide3d.fusion.accumulator import FusedFeatures, FusionAccumulator
 from geoguide3d.fusion.settings import FusionSettings, Weighting
 from geoguide3d.geometry.cameras import Camera
-from geoguide3d.geometry.visibility import VisibilityRule, splat_radius, visible_points, z_buffer
+from geoguide3d.geometry.rendering import render_depth
+from geoguide3d.geometry.visibility import VisibilityRule, splat_radius, visible_points
 from geoguide3d.scenes.scene import Scene
 from geoguide3d.scenes.view import View
 
@@ -150,7 +151,7 @@ def test_without_depth_the_scene_itself_occludes() -> None:
     view = a_view(0, torch.eye(4, dtype=torch.float64))
     feature_map = torch.ones(HEIGHT, WIDTH, CHANNELS)
     fused = fuse(scene, [(view, feature_map, None)], FusionSettings())
-    depth_map = z_buffer(scene.points, view.camera, splat_radius(scene.points))
+    depth_map = render_depth(scene.points, view.camera, splat_radius(scene.points))
     expected = visible_points(scene.points, view.camera, depth_map, VisibilityRule()).point_ids
     assert fused.seen.nonzero().squeeze(1).tolist() == expected.tolist()
     assert bool(fused.seen[: len(front)].any())

@@ -1,4 +1,4 @@
-"""Projection, the depth test and the z-buffer, against answers known from the drawing board."""
+"""Projection and the depth test, against answers known from the drawing board."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from geoguide3d.geometry.cameras import Camera
-from geoguide3d.geometry.visibility import VisibilityRule, splat_radius, visible_points, z_buffer
+from geoguide3d.geometry.rendering import render_depth
+from geoguide3d.geometry.visibility import VisibilityRule, splat_radius, visible_points
 
 WIDTH, HEIGHT, FOCAL = 64, 48, 50.0
 EVERYTHING = VisibilityRule(occlusion="none")
@@ -136,7 +137,7 @@ def test_equals_a_loop_over_the_points(seed: int, border: int) -> None:
 
 
 def test_what_cannot_be_tested_is_refused() -> None:
-    with pytest.raises(ValueError, match="z_buffer"):
+    with pytest.raises(ValueError, match="render_depth"):
         visible_points(torch.zeros(1, 3), camera(), None, VisibilityRule())
     with pytest.raises(ValueError, match=r"of \(h, w\), none empty, got \(1, 48, 64\)"):
         visible_points(torch.tensor([[0.0, 0.0, 1.0]]), camera(), depth(1.0)[None], VisibilityRule())
@@ -160,7 +161,7 @@ def test_a_senseless_rule_is_refused(wrong: dict[str, float | str]) -> None:
     st.floats(0.015, 0.04),
     st.booleans(),
 )
-def test_the_z_buffer_hides_a_back_wall_and_keeps_the_front(
+def test_rendered_depth_hides_a_back_wall_and_keeps_the_front(
     seed: int, front_z: float, gap: float, spacing: float, jittered: bool
 ) -> None:
     front, back = wall(front_z, 2.5, spacing), wall(front_z + gap, 2.5, spacing)
@@ -170,39 +171,10 @@ def test_the_z_buffer_hides_a_back_wall_and_keeps_the_front(
     in_camera = torch.cat([front, back]).double()
     points = (in_camera - pose[:3, 3]) @ pose[:3, :3]  # world_from_camera
     cam, rule = camera(pose), VisibilityRule()
-    seen = visible_points(points, cam, z_buffer(points, cam, splat_radius(points)), rule).point_ids
+    seen = visible_points(points, cam, render_depth(points, cam, splat_radius(points)), rule).point_ids
     inside = visible_points(points, cam, None, EVERYTHING).point_ids
     assert len(inside[inside < len(front)]) > 0
     torch.testing.assert_close(seen, inside[inside < len(front)])
-
-
-def test_the_z_buffer_holds_the_nearest_depth_and_zero_elsewhere() -> None:
-    points = torch.tensor([at_pixel(20, 10, 3.0), at_pixel(20, 10, 2.0), at_pixel(40, 30, 4.0), at_pixel(5, 5, -1.0)])
-    image = z_buffer(points, camera(), splat_radius_m=0.0)
-    assert image.shape == (HEIGHT, WIDTH)
-    assert image.dtype == torch.float32
-    expected = torch.zeros(HEIGHT, WIDTH)
-    expected[10, 20], expected[30, 40] = 2.0, 4.0
-    torch.testing.assert_close(image, expected)
-
-
-def test_gaps_between_points_close_and_rims_stay() -> None:
-    """Points on every fourth pixel, splats of 2 px: the grid fills, and nothing grows beyond its first and last row."""
-    points = torch.tensor([at_pixel(u, v, 2.0) for u in range(10, 31, 4) for v in range(8, 29, 4)])
-    expected = torch.zeros(HEIGHT, WIDTH)
-    expected[8:29, 10:31] = 2.0
-    torch.testing.assert_close(z_buffer(points, camera(), splat_radius_m=2 * 2.0 / FOCAL), expected)
-
-
-def test_points_just_outside_the_image_close_gaps_at_its_rim() -> None:
-    points = torch.tensor([at_pixel(u, 20, 2.0) for u in (-2, 2, WIDTH - 2, WIDTH + 2)])
-    image = z_buffer(points, camera(), splat_radius_m=2 * 2.0 / FOCAL)
-    assert image[20].nonzero().squeeze(1).tolist() == [0, 1, 2, WIDTH - 2, WIDTH - 1]
-
-
-def test_a_stray_point_before_the_lens_hides_one_pixel() -> None:
-    image = z_buffer(torch.tensor([at_pixel(32, 24, 0.01)]), camera(), splat_radius_m=0.05)
-    assert image.nonzero().tolist() == [[24, 32]]
 
 
 @pytest.mark.parametrize("degrees", [0, 30, 60, 75])
@@ -215,16 +187,12 @@ def test_a_slanted_wall_hides_what_is_behind_but_not_itself(degrees: int) -> Non
         torch.cat([front, front * 1.4]),
         camera().resized(320, 240),
     )  # seen from the camera, one covers the other
-    seen = visible_points(points, cam, z_buffer(points, cam, splat_radius(points)), VisibilityRule()).point_ids
+    seen = visible_points(points, cam, render_depth(points, cam, splat_radius(points)), VisibilityRule()).point_ids
     inside = visible_points(points, cam, None, EVERYTHING).point_ids
     covered = inside[inside >= len(front)]
     covered = covered[(plane[covered - len(front)].abs() < 2.8).all(1)]  # clear of the rims
     assert float((seen < len(front)).sum()) > 0.95 * float((inside < len(front)).sum())
     assert float(torch.isin(covered, seen).float().mean()) < 0.02
-
-
-def test_a_view_of_nothing_has_an_empty_z_buffer() -> None:
-    assert int(z_buffer(torch.tensor([at_pixel(20, 20, -2.0)]), camera(), 0.05).count_nonzero()) == 0
 
 
 def test_the_splat_radius_follows_the_spacing() -> None:
