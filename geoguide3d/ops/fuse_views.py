@@ -227,8 +227,12 @@ def _check_values(points: int, sightings: Sequence[Tensor], weights: Tensor | No
     if weights is not None:
         valid &= (weights >= 0) & weights.isfinite()
     if not bool(valid.all()):
-        wrong = int(valid.long().argmin())
-        raise RuntimeError(f"sighting {wrong}: point {point_ids[wrong]} of {points} at {uv[wrong]} is not valid")
+        e = int(valid.long().argmin())
+        (u, v), weight = uv[e].tolist(), 1.0 if weights is None else float(weights[e])
+        raise RuntimeError(
+            f"sighting {e}: point {int(point_ids[e])} of {points} at ({u:g}, {v:g}) in an image of "
+            f"{image_size[0]} x {image_size[1]} with weight {weight:g}"
+        )
     for begin, end in pairwise(limits):
         if not bool((point_ids[begin:end].diff() > 0).all()):
             raise RuntimeError("point_ids must ascend strictly within a view")
