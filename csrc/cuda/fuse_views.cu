@@ -37,7 +37,7 @@ __device__ Range sightings_of_view(const Sightings& s, int64_t view, int64_t V) 
 
 // kWidth values that lie side by side, in loads of 16 bytes where that many fill them.
 template <int kWidth, typename T>
-__device__ void load_values(const T* __restrict__ address, T (&values)[kWidth]) {
+__device__ void load_values(const T* address, T (&values)[kWidth]) {
   if constexpr (kWidth % Pack<T>::kCount == 0) {
 #pragma unroll
     for (int i = 0; i < kWidth; i += Pack<T>::kCount) {
