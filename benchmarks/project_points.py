@@ -1,5 +1,6 @@
 """Which of 150,000 points frames of 320 × 240 pixels see, with depth maps: one view, and 30 in one call.
 
+order    as sampled, at random; or sorted by cells of half a metre, for scans keep neighbours together
 plain    the best few lines of torch, view by view: a float32 cull by the frustum's planes, then the test in float64
 limit    one read of the points per view
 
@@ -60,8 +61,14 @@ def plain(points: Tensor, cameras: list[Camera], depth_maps: list[Tensor]) -> Pr
     return ProjectedPoints(counts.cumsum(0), *(torch.cat(column) for column in zip(*each, strict=True)))
 
 
-def row(walk: Walk, views: int, runs: int) -> measure.Row:
-    points = walk.scene.points.to(DEVICE)
+def in_cells(points: Tensor) -> Tensor:
+    """Returns the points, cell after cell."""
+    cell = (points / 0.5).floor().to(torch.int64)
+    return points[(cell @ cell.new_tensor([10_000, 100, 1])).argsort(stable=True)]
+
+
+def row(walk: Walk, views: int, order: str, runs: int) -> measure.Row:
+    points = (walk.scene.points if order == "random" else in_cells(walk.scene.points)).to(DEVICE)
     cameras = [view.camera for view in walk.views[:views]]
     depth_maps = [depth_map.to(DEVICE) for depth_map in walk.depth_maps[:views]]
     intrinsics = torch.stack([camera.intrinsics for camera in cameras])
@@ -73,14 +80,15 @@ def row(walk: Walk, views: int, runs: int) -> measure.Row:
         "plain": lambda: plain(points, cameras, depth_maps),
         "limit": lambda: [points.sum() for _ in range(views)],
     }
-    case = f"V={views}, with depth maps"
+    case = f"V={views}, points in {order} order"
     return measure.compare(case, sides, aim=2.0, runs=max(runs, 15), check=torch.testing.assert_close)
 
 
 def main() -> None:
     options = measure.start(__doc__)
     walk = make_walk()
-    rows = [row(walk, views, options.runs) for views in (1, len(walk.views))]
+    cases = [(views, order) for views in (1, len(walk.views)) for order in ("random", "sorted")]
+    rows = [row(walk, views, order, options.runs) for views, order in cases]
     measure.report("project_points", rows, as_json=options.json)
 
 

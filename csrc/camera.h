@@ -17,6 +17,8 @@
 namespace geoguide3d {
 constexpr double kLeastDepth = 1e-6;  // metres; a point at the optical centre comes out within 1e-9
 
+constexpr int32_t kNothing = 0x7f800000;  // the bits of infinity; those of positive floats are ordered as they are
+
 // A point times (u, v, 1): the projection is (uz / z, vz / z), at depth z.
 struct ImagePoint {
   double uz, vz, z;

@@ -31,7 +31,6 @@
 namespace geoguide3d {
 using torch::stable::Tensor;
 
-constexpr int32_t kNothing = 0x7f800000;  // the bits of infinity; those of positive floats are ordered as they are
 constexpr int kMostLevels = 32;
 
 // The radii that squares are rounded up to, ascending.

@@ -38,22 +38,26 @@ struct Window {
 };
 
 // may_lie[i] is 1 where point i may lie in the window: for all that do, and few others. A hundredth of a pixel more
-// than half of one is far more than rounding.
-inline void mark_candidates(const double* matrix, const Window& window, const Chunk& chunk,
+// than half of one is far more than rounding. Returns whether there are any: scans have some order, and then few chunks
+// of them lie in an image.
+inline bool mark_candidates(const double* matrix, const Window& window, const Chunk& chunk,
                             uint8_t* __restrict may_lie) {
   const double left = window.left - 0.51, right = window.right + 0.51;
   const double top = window.top - 0.51, bottom = window.bottom + 0.51;
+  uint8_t any = 0;
   for (int64_t i = 0; i < kChunk; ++i) {
     const ImagePoint p = project(matrix, chunk.x[i], chunk.y[i], chunk.z[i]);
     may_lie[i] =
         (p.z > 0) & (p.uz >= left * p.z) & (p.uz <= right * p.z) & (p.vz >= top * p.z) & (p.vz <= bottom * p.z);
+    any |= may_lie[i];
   }
+  return any != 0;
 }
 
 // Writes the candidates, ascending, and returns how many they are.
 inline int32_t find_candidates(const double* matrix, const Window& window, const Chunk& chunk, int32_t* found) {
   alignas(64) uint8_t may_lie[kChunk];
-  mark_candidates(matrix, window, chunk, may_lie);
+  if (!mark_candidates(matrix, window, chunk, may_lie)) return 0;
   int32_t count = 0;
   for (int32_t i = 0; i < kChunk; ++i) {  // without a branch, which points in random order would make costly
     found[count] = i;

@@ -9,8 +9,7 @@ namespace {
 
 using torch::stable::new_empty;
 
-constexpr int64_t kSmallBox = 64;         // pixels; a thread draws such a triangle by itself, a warp draws larger ones
-constexpr int32_t kNothing = 0x7f800000;  // the bits of infinity; those of positive floats are ordered as they are
+constexpr int64_t kSmallBox = 64;  // pixels; a thread draws such a triangle by itself, a warp draws larger ones
 constexpr unsigned kAllLanes = 0xffffffffu;
 
 struct Mesh {
