@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from geoguide3d.ops import segment_softmax, segment_softmax_csr
+from geoguide3d.ops.csr_transpose import rows_by_index
+from geoguide3d.ops.segment_softmax import segment_softmax_reference
 from tests.ops.segment_cases import CASES, DEVICES, DTYPES, count_compilations, rows, sorted_offsets, torch_threads
 
 
@@ -65,6 +67,35 @@ def test_gradcheck(device: str) -> None:
     assert torch.autograd.gradcheck(lambda x: segment_softmax(x, index, 5), scores)
     assert torch.autograd.gradgradcheck(lambda x: segment_softmax(x, index, 5), scores)
     assert torch.autograd.gradcheck(lambda x: segment_softmax_csr(x[:, 0], sorted_offsets(index, 5)), scores)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "c", "s"), CASES)
+def test_matches_reference(n: int, c: int, s: int, dtype: torch.dtype, device: str) -> None:
+    scores, _, index = rows(n, c, s, dtype, device)
+    lists = rows_by_index(10 * index if s == 4096 else index, 10 * s)
+    got = torch.ops.geoguide3d.segment_softmax(scores, *lists)
+    expected = segment_softmax_reference(scores, *lists)
+    tolerance = max(torch.finfo(dtype).eps, 1e-12)
+    torch.testing.assert_close(got, expected, rtol=8 * tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_gradient_of_half_scores_has_their_dtype(device: str) -> None:
+    scores, _, index = rows(40, 2, 5, torch.float16, device)
+    (grad,) = torch.autograd.grad((segment_softmax(scores.requires_grad_(), index, 5) ** 2).sum(), scores)
+    exact = scores.detach().double().requires_grad_()
+    (expected,) = torch.autograd.grad((segment_softmax(exact, index, 5) ** 2).sum(), exact)
+    assert grad.dtype == torch.float16
+    torch.testing.assert_close(grad.double(), expected, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_opcheck(device: str) -> None:
+    scores, _, index = rows(20, 3, 5, torch.float32, device)
+    lists = rows_by_index(index, 5)
+    torch.library.opcheck(torch.ops.geoguide3d.segment_softmax.default, (scores.requires_grad_(), *lists))
 
 
 @pytest.mark.parametrize("device", DEVICES)
