@@ -34,7 +34,7 @@ struct Node {
 
 // Node and first leaf of a part of the tree, and how many leaves it has. Nodes are numbered in preorder.
 struct Subtree {
-  int64_t node, first_leaf, leaves;
+  uint32_t node, first_leaf, leaves;
 
   Subtree left() const { return {node + 1, first_leaf, leaves / 2}; }
   Subtree right() const { return {node + 2 * (leaves / 2), first_leaf + leaves / 2, leaves - leaves / 2}; }
@@ -47,7 +47,7 @@ struct KdTree {
   int64_t N = 0;
 
   KdTree(const T* points, int64_t N);
-  Subtree root() const { return {0, 0, static_cast<int64_t>(leaves.size())}; }
+  Subtree root() const { return {0, 0, static_cast<uint32_t>(leaves.size())}; }
   int64_t points_in_leaf(int64_t leaf) const { return std::min(kLeaf, N - leaf * kLeaf); }
 };
 
@@ -64,8 +64,9 @@ double squared_distance(const Node<T>& node, const Place& to) {
   return (gap[0] * gap[0] + gap[1] * gap[1]) + gap[2] * gap[2];
 }
 
+// A function of its own, because GCC does not vectorise this loop where it sees fit to unroll it.
 template <typename T>
-void squared_distances(const Leaf<T>& __restrict leaf, const Place& to, double* __restrict out) {
+[[gnu::noinline]] void squared_distances(const Leaf<T>& __restrict leaf, Place to, double* __restrict out) {
   for (int64_t i = 0; i < kLeaf; ++i) {
     const double dx = leaf.x[i] - to.x, dy = leaf.y[i] - to.y, dz = leaf.z[i] - to.z;
     out[i] = (dx * dx + dy * dy) + dz * dz;
@@ -78,22 +79,23 @@ template <typename T, typename Visitor>
 void visit_near_leaves(const KdTree<T>& tree, const Place& place, Visitor& visitor) {
   struct Waiting {
     Subtree part;
+    uint32_t least_id;
     double distance;
+  };
+  const auto admits = [&](const Waiting& w) { return visitor.admits(w.distance, w.least_id); };
+  const auto measured = [&](const Subtree& part) {
+    const Node<T>& node = tree.nodes[part.node];
+    return Waiting{part, node.least_id, squared_distance(node, place)};
   };
   Waiting stack[kMaxDepth];
   int waiting = 0;
-  const auto admits = [&](const Waiting& w) { return visitor.admits(w.distance, tree.nodes[w.part.node].least_id); };
-  const auto measured = [&](const Subtree& part) {
-    return Waiting{part, squared_distance(tree.nodes[part.node], place)};
-  };
   if (!tree.leaves.empty()) stack[waiting++] = measured(tree.root());
   while (waiting > 0) {
     Waiting here = stack[--waiting];
     while (admits(here) && here.part.leaves > 1) {
       Waiting near = measured(here.part.left()), far = measured(here.part.right());
-      const bool tie = near.distance == far.distance;
-      const bool smaller_id = tree.nodes[far.part.node].least_id < tree.nodes[near.part.node].least_id;
-      if (far.distance < near.distance || (tie && smaller_id)) std::swap(near, far);
+      if (far.distance < near.distance || (far.distance == near.distance && far.least_id < near.least_id))
+        std::swap(near, far);
       if (admits(far)) stack[waiting++] = far;
       here = near;
     }

@@ -49,13 +49,14 @@ class Nearest {
     double squared[kLeaf];
     squared_distances(leaf, place_, squared);
     Neighbor* const found = found_.data();
+    const double bound = bound_.squared_distance;
     int64_t count = count_;
     for (int64_t i = 0; i < kLeaf; ++i) {  // without a branch: what does not count is overwritten
       found[count] = {squared[i], leaf.id[i]};
-      count += squared[i] <= bound_.squared_distance;
+      count += squared[i] <= bound;
     }
     count_ = count;
-    if (count_ >= k_ && bound_.squared_distance == std::numeric_limits<double>::infinity()) keep_best();
+    if (count_ >= k_ && bound == std::numeric_limits<double>::infinity()) keep_best();
   }
 
  private:
@@ -109,23 +110,24 @@ class Earlier {
 
   // Squared, and increased by more than all roundings together.
   double bound(const Place& place) const {
-    double least = std::numeric_limits<double>::infinity();
-    double sums[kLeaf];
-    for (int64_t i = 0; i < kLeaf; ++i) {
-      const double dx = x_[i] - place.x, dy = y_[i] - place.y, dz = z_[i] - place.z;
-      sums[i] = reach_[i] + std::sqrt(dx * dx + dy * dy + dz * dz);
-    }
-    for (const double sum : sums) least = sum < least ? sum : least;
-    return least * least * (1 + 1e-12) + std::numeric_limits<double>::min();
+    double squared[kLeaf], sum[kLeaf];
+    squared_distances(places_, place, squared);
+    for (int64_t i = 0; i < kLeaf; ++i) sum[i] = squared[i] + reach_[i];
+    int64_t best = 0;  // nearly: the least sum of squares, for which no roots need be taken
+    for (int64_t i = 1; i < kLeaf; ++i) best = sum[i] < sum[best] ? i : best;
+    const double distance = std::sqrt(squared[best]) + std::sqrt(reach_[best]);
+    return distance * distance * (1 + 1e-12) + std::numeric_limits<double>::min();
   }
 
   void add(const Place& place, double squared_distance) {
-    x_[next_] = place.x, y_[next_] = place.y, z_[next_] = place.z, reach_[next_] = std::sqrt(squared_distance);
+    places_.x[next_] = place.x, places_.y[next_] = place.y, places_.z[next_] = place.z;
+    reach_[next_] = squared_distance;
     next_ = (next_ + 1) % kLeaf;
   }
 
  private:
-  double x_[kLeaf] = {}, y_[kLeaf] = {}, z_[kLeaf] = {}, reach_[kLeaf];
+  Leaf<double> places_ = {};
+  double reach_[kLeaf];  // squared
   int64_t next_ = 0;
 };
 }  // namespace geoguide3d
