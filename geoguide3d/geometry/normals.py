@@ -7,7 +7,7 @@ from torch import Tensor
 
 from geoguide3d.ops import knn
 
-_POINTS_PER_CHUNK = 1 << 16
+_POINTS_PER_CHUNK = 1 << 12  # whose neighbours fit the cache
 _LEAST_NEIGHBORS = 6
 
 
