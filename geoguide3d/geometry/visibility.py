@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from geoguide3d.geometry.cameras import Camera
 from geoguide3d.geometry.rendering import float32_or_64
-from geoguide3d.ops import DepthTest, project_points
+from geoguide3d.ops import DepthTest, knn, project_points
 
 _SPACING_SAMPLE = 4096
 _SPACING_NEIGHBOUR = 6
@@ -105,8 +104,6 @@ def splat_radius(points: Tensor) -> float:
 
     That closes a surface sampled at random (99.9 % of it) as well as one on a grid, whose spacing is 0.7 of it.
     """
-    cloud = points.detach().to("cpu", torch.float64).numpy()
-    sample = cloud[:: max(1, len(cloud) // _SPACING_SAMPLE)]
-    neighbours = min(_SPACING_NEIGHBOUR, len(cloud) - 1)
-    distances, _ = cKDTree(cloud).query(sample, k=[neighbours + 1])  # the first neighbour is the point itself
-    return float(torch.from_numpy(distances).median())
+    sample = points[:: max(1, len(points) // _SPACING_SAMPLE)]
+    _, distances = knn(points, _SPACING_NEIGHBOUR + 1, sample)  # the first neighbour is the point itself
+    return float(distances[:, -1].median())
