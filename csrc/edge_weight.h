@@ -11,8 +11,7 @@
 #pragma clang fp contract(off)
 #define GEOGUIDE3D_INLINE inline
 #else
-// Without errno, which no square root of a sum of squares sets, GCC vectorises loops over them.
-#pragma GCC optimize("fp-contract=off", "no-math-errno", "no-trapping-math")
+#pragma GCC optimize("fp-contract=off", "no-trapping-math")  // the latter lets loops with comparisons vectorise
 #define GEOGUIDE3D_INLINE inline
 #endif
 
@@ -64,19 +63,27 @@ GEOGUIDE3D_INLINE float dot(Vector a, Vector b) {
   return plus(plus(times(a.x, b.x), times(a.y, b.y)), times(a.z, b.z));
 }
 
-GEOGUIDE3D_INLINE Vector unit(Vector a) {
-  const float length = root(dot(a, a));
-  return {over(a.x, length), over(a.y, length), over(a.z, length)};
+GEOGUIDE3D_INLINE Vector cross(Vector a, Vector b) {
+  return {minus(times(a.y, b.z), times(a.z, b.y)), minus(times(a.z, b.x), times(a.x, b.z)),
+          minus(times(a.x, b.y), times(a.y, b.x))};
+}
+
+GEOGUIDE3D_INLINE Vector divide(Vector a, float b) {
+  return {over(a.x, b), over(a.y, b), over(a.z, b)};
+}
+
+// Square roots are left to the callers below, because the CPU takes them for many rows at once.
+
+// The normal of a face, as long as twice its area.
+GEOGUIDE3D_INLINE Vector face_cross(Vector a, Vector b, Vector c) {
+  return cross(difference(b, a), difference(c, a));
 }
 
 // The unit normal of a face; x is NaN where the face has no area, or none that float32 can hold.
-GEOGUIDE3D_INLINE Vector face_normal(Vector a, Vector b, Vector c) {
-  const Vector u = difference(b, a), v = difference(c, a);
-  const Vector cross = {minus(times(u.y, v.z), times(u.z, v.y)), minus(times(u.z, v.x), times(u.x, v.z)),
-                        minus(times(u.x, v.y), times(u.y, v.x))};
-  const float length = root(dot(cross, cross));
-  const bool has_area = length > 0.0f && length < INFINITY;
-  return {has_area ? over(cross.x, length) : NAN, over(cross.y, length), over(cross.z, length)};
+GEOGUIDE3D_INLINE Vector face_normal(Vector face_cross, float length) {
+  const bool has_area = (length > 0.0f) & (length < INFINITY);
+  const Vector unit = divide(face_cross, length);
+  return {has_area ? unit.x : NAN, unit.y, unit.z};
 }
 
 GEOGUIDE3D_INLINE bool has_area(Vector face_normal) {
@@ -90,9 +97,10 @@ GEOGUIDE3D_INLINE Vector running_mean(Vector mean, Vector next, float count) {
           plus(times(share, next.z), times(rest, mean.z))};
 }
 
-GEOGUIDE3D_INLINE float edge_weight(Vector point_a, Vector normal_a, Vector point_b, Vector normal_b) {
+// `step` leads from a to b and is `length` long.
+GEOGUIDE3D_INLINE float edge_weight(Vector normal_a, Vector normal_b, Vector step, float length) {
   const float weight = minus(1.0f, dot(normal_a, normal_b)), square = times(weight, weight);
-  return dot(normal_b, unit(difference(point_b, point_a))) > 0.0f ? square : weight;
+  return dot(normal_b, divide(step, length)) > 0.0f ? square : weight;
 }
 
 constexpr int32_t kNoEdge = 0x7fffffff;  // the key of NaN; no other float has it

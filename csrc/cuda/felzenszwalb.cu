@@ -34,8 +34,9 @@ __device__ Vector row(const float* rows, int64_t n) {
 __global__ void find_face_normals(Mesh mesh, Vector* normals) {
   const int64_t f = thread_number();
   if (f >= mesh.F) return;
-  normals[f] = face_normal(row(mesh.vertices, mesh.corner(f, 0)), row(mesh.vertices, mesh.corner(f, 1)),
-                           row(mesh.vertices, mesh.corner(f, 2)));
+  const Vector cross = face_cross(row(mesh.vertices, mesh.corner(f, 0)), row(mesh.vertices, mesh.corner(f, 1)),
+                                  row(mesh.vertices, mesh.corner(f, 2)));
+  normals[f] = face_normal(cross, root(dot(cross, cross)));
 }
 
 // Thread n walks the corners of faces at vertex n, which are in the order of the faces.
@@ -55,7 +56,8 @@ __global__ void find_vertex_normals(const Vector* face_normals, const int64_t* c
 }
 
 __device__ float weigh(const float* points, const Vector* normals, int64_t a, int64_t b) {
-  return edge_weight(row(points, a), normals[a], row(points, b), normals[b]);
+  const Vector step = difference(row(points, b), row(points, a));
+  return edge_weight(normals[a], normals[b], step, root(dot(step, step)));
 }
 
 // One thread per edge: (0, 1), (0, 2) and (2, 1) of each face's corners.
