@@ -10,7 +10,7 @@
 #endif
 
 #include "../components.h"
-#include "edge_sort.h"
+#include "edge_selection.h"
 
 namespace geoguide3d {
 namespace {
@@ -221,17 +221,39 @@ Tensor edge_weights(const Tensor& points, const Tensor& normals, const Tensor& e
   return weights;
 }
 
+// The first walk. Most edges of a scanned mesh are above all thresholds: they join nothing and are not sorted.
+void join_alike(const GivenEdges& given, Components& components) {
+  const int32_t last = sort_key(components.highest_threshold());
+  const SortedEdges sorted = select_edges(given, [&](int64_t e) { return given.key(e) <= last; });
+  components.join_alike(sorted.edges.get(), sorted.count);
+}
+
+// The second walk. Takes only edges that leave a small component as it is now.
+void join_small(const GivenEdges& given, Components& components, int64_t min_size) {
+  std::vector<int32_t> roots(components.count());  // of small components: their complement, which is negative
+  for (int64_t n = 0; n < components.count(); ++n) {
+    const int32_t root = components.root_of(static_cast<int32_t>(n));
+    roots[n] = components.size(root) < min_size ? ~root : root;
+  }
+  const SortedEdges sorted = select_edges(given, [&](int64_t e) {
+    const int32_t a = roots[given.a(e)], b = roots[given.b(e)];
+    return (a != b) & ((a | b) < 0) & (given.key(e) != kNoEdge);
+  });
+  components.join_small(sorted.edges.get(), sorted.count, min_size);
+}
+
 Tensor felzenszwalb(const Tensor& edges, const Tensor& weights, int64_t N, double k, int64_t min_size) {
   check_graph(edges, weights);
   check_parameters(N, k, min_size);
   const int64_t E = edges.size(0);
   const Tensor e = torch::stable::contiguous(edges), w = torch::stable::contiguous(weights);
   check_range(e, N, "edges");
-  static_assert(sizeof(SortedEdge) == 3 * sizeof(int32_t));
-  const Tensor room = new_empty(e, {2 * E, 3}, ScalarType::Int), labels = new_empty(e, {N});
-  auto* sorted = reinterpret_cast<SortedEdge*>(room.mutable_data_ptr<int32_t>());
-  const int64_t count = sort_edges({e.const_data_ptr<int64_t>(), w.const_data_ptr<float>()}, sorted, sorted + E, E);
-  join_components(sorted, count, N, static_cast<float>(k), min_size, labels.mutable_data_ptr<int64_t>());
+  const Tensor labels = new_empty(e, {N});
+  const GivenEdges given{e.const_data_ptr<int64_t>(), w.const_data_ptr<float>(), E};
+  Components components(N, static_cast<float>(k));
+  join_alike(given, components);
+  join_small(given, components, min_size);
+  components.write_labels(labels.mutable_data_ptr<int64_t>());
   return labels;
 }
 

@@ -87,8 +87,8 @@ __global__ void find_keys(const float* weights, int32_t* keys, int64_t E) {
   if (e < E) keys[e] = sort_key(weights[e]);
 }
 
-__global__ void pack_sorted(const int64_t* edges, const int32_t* keys, const int64_t* order, SortedEdge* sorted,
-                            int64_t N, int64_t E) {
+__global__ void pack_sorted(const int64_t* edges, const int32_t* keys, const int64_t* order, Edge* sorted, int64_t N,
+                            int64_t E) {
   const int64_t e = thread_number();
   if (e >= E) return;
   const int64_t a = edges[2 * order[e]], b = edges[2 * order[e] + 1];
@@ -148,7 +148,7 @@ Tensor edge_weights(const Tensor& points, const Tensor& normals, const Tensor& e
   return weights;
 }
 
-// (E, 3) int32 SortedEdges, those that do not exist last.
+// (E, 3) int32 Edges, those that do not exist last.
 Tensor sort_on_device(const Tensor& edges, const Tensor& weights, int64_t N) {
   const int64_t E = edges.size(0);
   const Tensor e = torch::stable::contiguous(edges), w = torch::stable::contiguous(weights);
@@ -158,10 +158,10 @@ Tensor sort_on_device(const Tensor& edges, const Tensor& weights, int64_t N) {
   find_keys<<<blocks_for(E), kThreads, 0, stream>>>(w.const_data_ptr<float>(), keys.mutable_data_ptr<int32_t>(), E);
   STD_CUDA_KERNEL_LAUNCH_CHECK();
   const auto [sorted, order] = stable_sort(keys);
-  static_assert(sizeof(SortedEdge) == 3 * sizeof(int32_t));
+  static_assert(sizeof(Edge) == 3 * sizeof(int32_t));
   pack_sorted<<<blocks_for(E), kThreads, 0, stream>>>(
       e.const_data_ptr<int64_t>(), sorted.const_data_ptr<int32_t>(), order.const_data_ptr<int64_t>(),
-      reinterpret_cast<SortedEdge*>(packed.mutable_data_ptr<int32_t>()), N, E);
+      reinterpret_cast<Edge*>(packed.mutable_data_ptr<int32_t>()), N, E);
   STD_CUDA_KERNEL_LAUNCH_CHECK();
   return packed;
 }
@@ -174,10 +174,13 @@ Tensor felzenszwalb(const Tensor& edges, const Tensor& weights, int64_t N, doubl
   // The copy waits for the device, and throws if an assertion has failed there.
   const Tensor packed = torch::stable::to(sort_on_device(edges, weights, N), host);
   const Tensor labels = new_empty(packed, {N}, ScalarType::Long);
-  auto* sorted = reinterpret_cast<SortedEdge*>(packed.mutable_data_ptr<int32_t>());
-  const SortedEdge* end = std::lower_bound(sorted, sorted + packed.size(0), kNoEdge,
-                                           [](const SortedEdge& edge, int32_t key) { return edge.key < key; });
-  join_components(sorted, end - sorted, N, static_cast<float>(k), min_size, labels.mutable_data_ptr<int64_t>());
+  auto* sorted = reinterpret_cast<Edge*>(packed.mutable_data_ptr<int32_t>());
+  const Edge* end = std::lower_bound(sorted, sorted + packed.size(0), kNoEdge,
+                                     [](const Edge& edge, int32_t key) { return edge.key < key; });
+  Components components(N, static_cast<float>(k));
+  const int64_t refused = components.join_alike(sorted, end - sorted);
+  components.join_small(sorted, refused, min_size);
+  components.write_labels(labels.mutable_data_ptr<int64_t>());
   return torch::stable::to(labels, edges.device());
 }
 

@@ -170,6 +170,18 @@ def test_equal_weights_keep_their_order(device: str) -> None:
     assert felzenszwalb(edges[[1, 2, 0]], weights + 1, 4, 0.0, 2).tolist() == [0, 0, 1, 1]
 
 
+@pytest.mark.parametrize("k", [0.01, 1.0, 3e38, 1e-38, *(n * 2.0**-149 for n in (1, 2, 3, 5, 7, 11))])
+def test_thresholds_rise_to_nearly_twice_k(k: float) -> None:
+    # Pairs of pairs of pairs, each joined at the very threshold of both: no order of joining raises thresholds higher.
+    edges, weights, threshold = [], [], torch.tensor(k)
+    for level in range(12):
+        step = 2**level
+        edges += [[first, first + step] for first in range(0, 4096, 2 * step)]
+        weights += [float(threshold)] * (2048 // step)
+        threshold = threshold + torch.tensor(k) / (2 * step)
+    assert felzenszwalb(torch.tensor(edges), torch.tensor(weights), 4096, k, 0).max() == 0
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_known_answers_of_weights(device: str) -> None:
     points = torch.tensor([[0.0, 0, 0], [2, 0, 0], [2, 0, 2]], device=device)
