@@ -10,6 +10,9 @@
 
 namespace geoguide3d {
 
+template <typename A>
+constexpr ScalarType kDtype = std::is_same_v<A, double> ? ScalarType::Double : ScalarType::Float;
+
 struct Extent {
   int64_t rows, columns;
 };
@@ -17,16 +20,14 @@ struct Extent {
 // A (rows, columns) view whose rows lie `stride` elements apart. The buffer must outlive it.
 template <typename A>
 torch::stable::Tensor block(const A* data, Extent extent, int64_t stride, torch::stable::Device device) {
-  constexpr ScalarType dtype = std::is_same_v<A, double> ? ScalarType::Double : ScalarType::Float;
   const std::array<int64_t, 2> sizes{extent.rows, extent.columns}, strides{stride, 1};
-  return torch::stable::from_blob(const_cast<A*>(data), sizes, strides, device, dtype);
+  return torch::stable::from_blob(const_cast<A*>(data), sizes, strides, device, kDtype<A>);
 }
 
 // The same view turned around: (columns, rows).
 template <typename A>
 torch::stable::Tensor block_transposed(const A* data, Extent extent, int64_t stride, torch::stable::Device device) {
-  constexpr ScalarType dtype = std::is_same_v<A, double> ? ScalarType::Double : ScalarType::Float;
   const std::array<int64_t, 2> sizes{extent.columns, extent.rows}, strides{1, stride};
-  return torch::stable::from_blob(const_cast<A*>(data), sizes, strides, device, dtype);
+  return torch::stable::from_blob(const_cast<A*>(data), sizes, strides, device, kDtype<A>);
 }
 }  // namespace geoguide3d

@@ -30,6 +30,7 @@
 #pragma once
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/macros/Macros.h>
 
 #include <algorithm>
 
@@ -61,7 +62,7 @@ struct MaskWeights {
   double inside, outside;
 };
 
-inline MaskWeights mask_weights(int64_t P, int64_t N, bool balanced) {
+C10_HOST_DEVICE inline MaskWeights mask_weights(int64_t P, int64_t N, bool balanced) {
   if (!balanced || P == 0 || P == N) return {1, 1};
   return {static_cast<double>(N) / (2.0 * static_cast<double>(P)),
           static_cast<double>(N) / (2.0 * static_cast<double>(N - P))};

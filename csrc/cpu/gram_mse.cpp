@@ -5,6 +5,7 @@
 
 #include "../blocks.h"
 #include "../gemm.h"
+#include "../gram_blocks.h"
 #include "gram_rows.h"
 #include "items.h"
 
@@ -12,20 +13,12 @@ namespace geoguide3d {
 namespace {
 
 constexpr int64_t kTileRows = 256;      // of D
-constexpr int64_t kBlockColumns = 512;  // of T, about
+constexpr int64_t kBlockColumns = 512;  // of T
 constexpr int64_t kChunkRows = 2048;    // whose share of T is added up in float64
 constexpr int64_t kGradientRows = 512;
 constexpr double kFewestDigits = 1e-3;  // a smaller share of its terms, in float32, is computed again in float64
 
-template <typename A>
-constexpr ScalarType kDtype = std::is_same_v<A, double> ? ScalarType::Double : ScalarType::Float;
-
-int64_t divide_up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
-// --- tiled form
-// -------------------------------------------------------------------------------------------------------
+// --- tiled form ------------------------------------------------------------------------------------------------------
 
 // Pairs of a tournament: in each round a tile plays at most once, so that no two threads add to the same rows, and each
 // row is added to in the order of the rounds.
@@ -131,39 +124,14 @@ double run_tiled(const GramRows& rows, const Gradients<A>& gradients) {
   return total;
 }
 
-// --- factored form
-// ----------------------------------------------------------------------------------------------------
-
-// A block of T with its rows not below its columns.
-struct ColumnBlock {
-  int64_t row, column;
-  Extent extent;
-};
-
-// Large ones first. Blocks on the diagonal are cut once more, because they hold everything twice.
-std::vector<ColumnBlock> upper_blocks(int64_t W) {
-  const int64_t halves = 2 * std::max<int64_t>(1, divide_up(W, kBlockColumns));
-  const auto border = [&](int64_t half) { return W * half / halves; };
-  const auto between = [&](int64_t i, int64_t j, int64_t size) {
-    return ColumnBlock{border(i), border(j), {border(i + size) - border(i), border(j + size) - border(j)}};
-  };
-  std::vector<ColumnBlock> blocks;
-  for (int64_t i = 0; i < halves; i += 2)
-    for (int64_t j = i + 2; j < halves; j += 2) blocks.push_back(between(i, j, 2));
-  for (int64_t i = 0; i < halves; i += 2) {
-    blocks.push_back(between(i, i, 1));
-    blocks.push_back(between(i, i + 1, 1));
-    blocks.push_back(between(i + 1, i + 1, 1));
-  }
-  return blocks;
-}
+// --- factored form ---------------------------------------------------------------------------------------------------
 
 // T = X^T X, and what follows from it.
 template <typename A>
 struct FactoredForm {
   const GramRows& rows;
   const int64_t W = rows.width();
-  const std::vector<ColumnBlock> blocks = upper_blocks(W);
+  const std::vector<ColumnBlock> blocks = upper_blocks(W, kBlockColumns);
   const Tensor sums = rows.zeros(W, W, ScalarType::Double);
   double* const T = sums.mutable_data_ptr<double>();  // in blocks that are not below the diagonal
   using Buffers = Scratch<A, 3>;
@@ -274,7 +242,7 @@ std::tuple<Tensor, Tensor, Tensor> gram_mse(const Tensor& geometric, const Tenso
   const Tensor value = torch::stable::new_zeros(geometric, {}, dtype);
   const std::array<Tensor, 2> gradients{rows.zeros(wanted & kGradGeometric ? N : 0, rows.columns(0), dtype),
                                         rows.zeros(wanted & kGradSemantic ? N : 0, rows.columns(1), dtype)};
-  if (N == 0) return {value, gradients[0], gradients[1]};
+  if (N == 0 || rows.width() == 0) return {value, gradients[0], gradients[1]};
   with_accumulator_dtype(dtype, "gram_mse", [&](auto zero) {
     using A = decltype(zero);
     const Gradients<A> out{wanted & kGradGeometric ? gradients[0].mutable_data_ptr<A>() : nullptr,

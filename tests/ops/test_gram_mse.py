@@ -69,7 +69,7 @@ def test_matches_reference(n: int, g: int, c: int, dtype: torch.dtype, device: s
             assert [tensor.dtype for tensor in got] == 3 * [torch.float64 if dtype == torch.float64 else torch.float32]
             for ours, theirs in zip(got, expected, strict=True):
                 scale = float(theirs.abs().max()) if theirs.numel() else 0.0
-                scale = max(scale, 1e-6 * (n <= 1))  # of one row, normalised, everything is 0
+                scale = max(scale, 1e-2 * (n <= 1))  # of one row, normalised, everything is 0
                 torch.testing.assert_close(ours.double(), theirs, rtol=0, atol=tolerance * scale)
 
 
@@ -102,7 +102,7 @@ def test_a_rotation_of_the_features_changes_nothing(form: Form, device: str) -> 
     geometric, semantic = sides(400, 12, 12, torch.float64, device)
     turn, _ = torch.linalg.qr(semantic[:12])
     wide = torch.cat([geometric @ turn, torch.zeros(400, 5, device=device, dtype=torch.float64)], dim=1)
-    assert float(gram_mse(geometric, wide, form=form)) < 1e-15
+    assert float(gram_mse(geometric, wide, form=form)) < 1e-14
     torch.testing.assert_close(gram_mse(geometric, semantic, form=form), gram_mse(wide, semantic, form=form))
 
 
