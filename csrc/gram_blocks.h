@@ -18,21 +18,40 @@ struct ColumnBlock {
   Extent extent;
 };
 
-// Large ones first. Blocks on the diagonal are cut once more, because they hold everything twice.
-inline std::vector<ColumnBlock> upper_blocks(int64_t W, int64_t block_columns) {
-  const int64_t halves = 2 * std::max<int64_t>(1, divide_up(W, block_columns));
-  const auto border = [&](int64_t half) { return W * half / halves; };
-  const auto between = [&](int64_t i, int64_t j, int64_t size) {
-    return ColumnBlock{border(i), border(j), {border(i + size) - border(i), border(j + size) - border(j)}};
-  };
-  std::vector<ColumnBlock> blocks;
-  for (int64_t i = 0; i < halves; i += 2)
-    for (int64_t j = i + 2; j < halves; j += 2) blocks.push_back(between(i, j, 2));
-  for (int64_t i = 0; i < halves; i += 2) {
-    blocks.push_back(between(i, i, 1));
-    blocks.push_back(between(i, i + 1, 1));
-    blocks.push_back(between(i + 1, i + 1, 1));
+// Blocks that cover the upper triangle of a (W, W) matrix, large ones first. Halves of halves, so that the blocks on
+// the diagonal, which hold everything twice, become small while the others stay as large as products like them.
+class UpperBlocks {
+ public:
+  UpperBlocks(int64_t W, int64_t largest) : largest_(largest) {
+    cut_triangle(0, W);
+    std::stable_sort(blocks_.begin(), blocks_.end(), [](const ColumnBlock& a, const ColumnBlock& b) {
+      return a.extent.rows * a.extent.columns > b.extent.rows * b.extent.columns;
+    });
   }
-  return blocks;
-}
+  const std::vector<ColumnBlock>& blocks() const { return blocks_; }
+
+ private:
+  void cut_triangle(int64_t begin, int64_t end) {
+    if (end - begin <= kSmallest) return blocks_.push_back({begin, begin, {end - begin, end - begin}});
+    const int64_t middle = begin + (end - begin) / 2;
+    cut_square({begin, middle, {middle - begin, end - middle}});
+    cut_triangle(begin, middle);
+    cut_triangle(middle, end);
+  }
+
+  void cut_square(ColumnBlock square) {
+    const auto [rows, columns] = square.extent;
+    const int64_t down = divide_up(rows, largest_), across = divide_up(columns, largest_);
+    for (int64_t i = 0; i < down; ++i)
+      for (int64_t j = 0; j < across; ++j) {
+        const int64_t row = rows * i / down, column = columns * j / across;
+        const Extent extent{rows * (i + 1) / down - row, columns * (j + 1) / across - column};
+        blocks_.push_back({square.row + row, square.column + column, extent});
+      }
+  }
+
+  static constexpr int64_t kSmallest = 128;
+  int64_t largest_;
+  std::vector<ColumnBlock> blocks_;
+};
 }  // namespace geoguide3d

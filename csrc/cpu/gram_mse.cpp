@@ -131,7 +131,7 @@ template <typename A>
 struct FactoredForm {
   const GramRows& rows;
   const int64_t W = rows.width();
-  const std::vector<ColumnBlock> blocks = upper_blocks(W, kBlockColumns);
+  const std::vector<ColumnBlock> blocks = UpperBlocks(W, kBlockColumns).blocks();
   const Tensor sums = rows.zeros(W, W, ScalarType::Double);
   double* const T = sums.mutable_data_ptr<double>();  // in blocks that are not below the diagonal
   using Buffers = Scratch<A, 3>;
@@ -141,7 +141,6 @@ struct FactoredForm {
   void add_chunk(const A* x, int64_t count) const {
     for_each_item<A, 3>(static_cast<int64_t>(blocks.size()), [&](int64_t item, Buffers& buffers) {
       const auto& [row, column, extent] = blocks[item];
-      if (extent.rows == 0 || extent.columns == 0) return;
       A* product = buffers(0, extent.rows * extent.columns);
       mm_out(block_transposed(x + row, {count, extent.rows}, W, rows.device()),
              block(x + column, {count, extent.columns}, W, rows.device()),

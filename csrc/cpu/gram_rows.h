@@ -54,17 +54,20 @@ class GramRows {
   template <typename A>
   A load_side(int s, int64_t n, A* out) const {
     const int64_t C = columns(s);
+    A inverse = 1;
     with_floating_dtype(sides_[s].scalar_type(), "gram_mse", [&](auto zero) {
       using T = decltype(zero);
       const T* row = sides_[s].template const_data_ptr<T>() + n * C;
-      if constexpr (std::is_same_v<A, accumulator_t<T>>)
+      const A* values = out;
+      if constexpr (std::is_same_v<T, A>)
+        values = row;
+      else if constexpr (std::is_same_v<A, accumulator_t<T>>)
         convert(row, out, C);
       else
         for (int64_t c = 0; c < C; ++c) out[c] = static_cast<A>(static_cast<accumulator_t<T>>(row[c]));
+      if (normalize_) inverse = inverse_length(values, C);
+      for (int64_t c = 0; c < C; ++c) out[c] = values[c] * inverse;
     });
-    if (!normalize_) return A{1};
-    const A inverse = inverse_length(out, C);
-    for (int64_t c = 0; c < C; ++c) out[c] *= inverse;
     return inverse;
   }
 

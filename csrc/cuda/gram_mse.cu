@@ -164,9 +164,9 @@ struct GramPass {
   }
 
   void add_chunk(double* T, const A* x, int64_t rows) const {
-    for (const ColumnBlock& part : upper_blocks(W, kBlockColumns)) {
+    const UpperBlocks upper(W, kBlockColumns);
+    for (const ColumnBlock& part : upper.blocks()) {
       const int64_t count = part.extent.rows * part.extent.columns;
-      if (count == 0) continue;
       const Tensor product = empty(part.extent.rows, part.extent.columns);
       mm_out(block_transposed(x + part.row, {rows, part.extent.rows}, W, device),
              block(x + part.column, {rows, part.extent.columns}, W, device), product);
