@@ -17,18 +17,29 @@
 //
 //   int8 rows may carry a positive scale each; it cancels, so the ops do not take it.
 //   A score depends on its row and its direction alone, bit for bit: not on N, K, strides, the number of threads or the
-//   place in a tile. Equal directions tie, so the lowest label wins. On CUDA a score may also depend on K.
-//   N = 0 and C = 0 are valid, and K = 0 in cosine_scores; cosine_top1 needs P >= 1. All offsets are 64 bit, so N * C and N * K may exceed 2^31.
+//   place in a tile. Equal directions tie, so the lowest label wins.
+//   N = 0 and C = 0 are valid, and K = 0 in cosine_scores; cosine_top1 needs P >= 1. All offsets are 64 bit, so N * C
+//   and N * K may exceed 2^31.
 #pragma once
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
+
+#include <limits>
 
 #include "dtypes.h"
 
 namespace geoguide3d {
 using torch::stable::Tensor;
 
-constexpr double kLeastLength = 1e-12;  // as torch.nn.functional.normalize
+// Constants instead of calls, because device code may not call std::numeric_limits.
+template <typename A>
+constexpr A kLeastLength = static_cast<A>(1e-12);  // as torch.nn.functional.normalize
+template <typename A>
+constexpr A kMost = std::numeric_limits<A>::max();
+template <typename A>
+constexpr A kInfinity = std::numeric_limits<A>::infinity();
+template <typename A>
+constexpr A kNan = std::numeric_limits<A>::quiet_NaN();
 
 inline void check_query(const Tensor& features, const Tensor& directions) {
   STD_TORCH_CHECK(features.dim() == 2, "features must be (N, C), got ", features.dim(), " dimensions");

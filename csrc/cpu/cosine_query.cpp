@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <tuple>
 #include <type_traits>
 #include <vector>
@@ -34,11 +33,7 @@ struct Features {
         column_stride(tensor.stride(1)) {}
   const T* row(int64_t n) const { return data + n * row_stride; }
   bool rows_are_dense() const { return column_stride == 1 || C == 1; }
-};
-
-// The bytes of a row from `begin` on, advancing by `step` for each line of the rows that are being multiplied.
-struct Share {
-  int64_t begin, step;
+  bool is_contiguous() const { return rows_are_dense() && row_stride == C && C > 0; }
 };
 
 // A few consecutive rows that stay in the second cache, seen as padded rows of A: in place where that is what they are,
@@ -86,19 +81,13 @@ class Tile {
   }
   // What is to be fetched while a block meets the rows at `begin`: its share of the rows that lie there in the next
   // tile.
-  Ahead next_rows(int64_t begin, int64_t tile_rows, const Share& share) const {
-    Ahead ahead{{}, share.step};
-    for (int64_t r = 0; r < kRows; ++r) {
-      const int64_t n = std::min(first_ + tile_rows + begin + r, features_.N - 1);
-      ahead.next[r] = reinterpret_cast<const char*>(features_.row(n)) + share.begin;
-    }
-    return ahead;
-  }
-  Share share(int64_t block, int64_t blocks) const {
-    if (!features_.rows_are_dense()) return {0, 0};
-    const int64_t bytes = features_.C * static_cast<int64_t>(sizeof(T));
-    const int64_t lines = std::max<int64_t>(1, padded_ * static_cast<int64_t>(sizeof(A)) / kLine);
-    return {bytes * block / blocks, (bytes + blocks * lines - 1) / (blocks * lines)};
+  Ahead next_rows(int64_t begin, int64_t tile_rows, int64_t block, int64_t blocks) const {
+    const int64_t n = first_ + tile_rows + begin;
+    if (!features_.is_contiguous() || n + kRows > features_.N)
+      return {reinterpret_cast<const char*>(features_.data), 0};
+    const int64_t bytes = kRows * features_.C * static_cast<int64_t>(sizeof(T)) / blocks;
+    const int64_t lines = padded_ * static_cast<int64_t>(sizeof(A)) / kLine;
+    return {reinterpret_cast<const char*>(features_.row(n)) + block * bytes, bytes / lines};
   }
 
  private:
@@ -128,6 +117,22 @@ struct AllScores {
   void store(const A* inverse, int64_t n, int64_t count) { std::copy_n(inverse, count, inverses + n); }
 };
 
+// Functions of their own with `__restrict`, and a mask instead of a choice of labels, so that GCC vectorises them.
+template <typename A, typename Label>
+void take_best(A* __restrict best, Label* __restrict label, const A* __restrict scores, Label k) {
+  for (int64_t r = 0; r < kMaxTileRows; ++r) {
+    const Label greater = -static_cast<Label>(scores[r] > best[r]);
+    label[r] = (k & greater) | (label[r] & ~greater);
+    best[r] = scores[r] > best[r] ? scores[r] : best[r];
+  }
+}
+
+template <typename A>
+void take_rival(A* __restrict rival, const A* __restrict scores) {
+  for (int64_t r = 0; r < kMaxTileRows; ++r)
+    rival[r] = !(scores[r] <= rival[r]) & (rival[r] == rival[r]) ? scores[r] : rival[r];
+}
+
 template <typename A>
 class TopScore {
  public:
@@ -141,37 +146,24 @@ class TopScore {
   void take(const TileScores<A>& tile, int64_t, int64_t, int64_t first) {
     if (first == 0) {
       std::fill_n(label_, kMaxTileRows, Label{-1});
-      std::fill_n(most_, kMaxTileRows, -std::numeric_limits<A>::infinity());
-      std::fill_n(most_rival_, kMaxTileRows, -std::numeric_limits<A>::infinity());
+      std::fill_n(most_, kMaxTileRows, -kInfinity<A>);
+      std::fill_n(most_rival_, kMaxTileRows, -kInfinity<A>);
     }
     for (int64_t k = first; k < std::min(first + kDirections, P_); ++k)
-      take_best(tile[k - first], static_cast<Label>(k));
-    for (int64_t k = std::max(first, P_); k < std::min(first + kDirections, K_); ++k) take_rival(tile[k - first]);
+      take_best(most_, label_, tile[k - first], static_cast<Label>(k));
+    for (int64_t k = std::max(first, P_); k < std::min(first + kDirections, K_); ++k)
+      take_rival(most_rival_, tile[k - first]);
   }
   void store(const A*, int64_t n, int64_t count) {
     for (int64_t r = 0; r < count; ++r) {
       labels_[n + r] = label_[r];
-      best_[n + r] = label_[r] < 0 ? std::numeric_limits<A>::quiet_NaN() : most_[r];
+      best_[n + r] = label_[r] < 0 ? kNan<A> : most_[r];
       rival_[n + r] = most_rival_[r];
     }
   }
 
  private:
   using Label = std::conditional_t<sizeof(A) == 4, int32_t, int64_t>;  // as wide as A, so that both fill a register
-
-  void take_best(const A* __restrict scores, Label k) {
-    for (int64_t r = 0; r < kMaxTileRows; ++r) {
-      const bool greater = scores[r] > most_[r];
-      most_[r] = greater ? scores[r] : most_[r];
-      label_[r] = greater ? k : label_[r];
-    }
-  }
-  void take_rival(const A* __restrict scores) {
-    for (int64_t r = 0; r < kMaxTileRows; ++r) {
-      const A rival = most_rival_[r];
-      most_rival_[r] = !(scores[r] <= rival) & (rival == rival) ? scores[r] : rival;
-    }
-  }
 
   int64_t* labels_;
   A *best_, *rival_;
@@ -184,8 +176,8 @@ class TopScore {
 template <typename A>
 void invert_lengths(A* lengths) {
   for (int64_t r = 0; r < kMaxTileRows; ++r) {
-    const A inverse = A{1} / std::max(std::sqrt(lengths[r]), static_cast<A>(kLeastLength));
-    lengths[r] = lengths[r] <= std::numeric_limits<A>::max() ? inverse : std::numeric_limits<A>::quiet_NaN();
+    const A inverse = A{1} / std::max(std::sqrt(lengths[r]), kLeastLength<A>);
+    lengths[r] = lengths[r] <= kMost<A> ? inverse : kNan<A>;
   }
 }
 
@@ -196,13 +188,13 @@ void score_tile(Tile<T, A>& tile, const Blocks<A>& blocks, int64_t padded, int64
   A inverse[kMaxTileRows] = {};
   TileScores<A> scores = {};
   for (int64_t b = 0; b < rounds; ++b) {
-    const Share share = tile.share(b, rounds);
     for (int64_t begin = 0; begin < tile.count(); begin += kRows) {
       const A* rows[kRows];
       if (b == 0) tile.copy_rows(begin, std::min(begin + kRows, tile.count()));
       tile.get_rows(begin, rows);
       if (b == 0) squared_lengths(rows, padded, inverse + begin);
-      dot_block(rows, blocks.at(b), blocks.width(b), padded, tile.next_rows(begin, tile_rows, share), scores, begin);
+      dot_block(rows, blocks.at(b), blocks.width(b), padded, tile.next_rows(begin, tile_rows, b, rounds), scores,
+                begin);
     }
     if (b == 0) invert_lengths(inverse);
     for (auto& of_direction : scores)

@@ -53,7 +53,7 @@ class Buffer {
 };
 
 // K directions of C channels in blocks of kDirections; a block holds a register of each of its directions in turn,
-// because one stream is read faster than four. The last block has as many as are left.
+// because one stream is read faster than four. The last block has as many as are left. Padding is zero.
 template <typename A>
 class Blocks {
  public:
@@ -61,10 +61,10 @@ class Blocks {
       : K_(K), padded_(padded), buffer_(K * padded), begin_(buffer_.data()) {
     constexpr int64_t L = Lanes<A>::kCount;
     for (int64_t k = 0; k < K; ++k) {
-      const int64_t first = k / kDirections * kDirections, width = std::min<int64_t>(kDirections, K - first);
-      A* block = buffer_.data() + first * padded;
-      for (int64_t c = 0; c < padded; ++c)
-        block[(c / L * width + k - first) * L + c % L] = c < C ? directions[k * C + c] : A{0};
+      const int64_t block = k / kDirections, in_block = k % kDirections;
+      A* out = buffer_.data() + block * kDirections * padded + in_block * L;
+      for (int64_t c = 0; c < C; c += L)
+        std::copy_n(directions + k * C + c, std::min(L, C - c), out + c * width(block));
     }
   }
   int64_t count() const { return (K_ + kDirections - 1) / kDirections; }
@@ -77,14 +77,16 @@ class Blocks {
   const A* begin_;
 };
 
-// Memory that a loop fetches into the second cache while it computes: `next[r]`, advancing by `step` bytes with each
-// line of the rows. Both are busy at the same time then.
+// Memory that a loop fetches into the second cache while it computes, so that both are busy at the same time: `step`
+// bytes with each line of the rows.
 struct Ahead {
-  const char* next[kRows];
+  const char* next;
   int64_t step;
 
   void fetch(int64_t line) const {
-    for (const char* place : next) __builtin_prefetch(place + line * step, 0, 2);
+    const char* place = next + line * step;
+    __builtin_prefetch(place, 0, 2);
+    for (int64_t more = kLine; more < step; more += kLine) __builtin_prefetch(place + more, 0, 2);
   }
 };
 
