@@ -2,17 +2,12 @@
 // no compiler chooses where to round.
 #pragma once
 #include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/macros/Macros.h>
 
 #include <cmath>
 #include <cstdint>
 
 #include "dtypes.h"
-
-#ifdef __CUDACC__
-#define GEOGUIDE3D_ON_DEVICE __host__ __device__
-#else
-#define GEOGUIDE3D_ON_DEVICE
-#endif
 
 namespace geoguide3d {
 constexpr double kLeastDepth = 1e-6;  // metres; a point at the optical centre comes out within 1e-9
@@ -25,14 +20,14 @@ struct ImagePoint {
 };
 
 // `matrix` is intrinsics @ camera_from_world[:3], (3, 4) row-major.
-GEOGUIDE3D_ON_DEVICE inline ImagePoint project(const double* matrix, double x, double y, double z) {
+C10_HOST_DEVICE inline ImagePoint project(const double* matrix, double x, double y, double z) {
   return {std::fma(matrix[0], x, std::fma(matrix[1], y, std::fma(matrix[2], z, matrix[3]))),
           std::fma(matrix[4], x, std::fma(matrix[5], y, std::fma(matrix[6], z, matrix[7]))),
           std::fma(matrix[8], x, std::fma(matrix[9], y, std::fma(matrix[10], z, matrix[11])))};
 }
 
 template <typename T>
-GEOGUIDE3D_ON_DEVICE inline ImagePoint project(const double* matrix, const T* point) {
+C10_HOST_DEVICE inline ImagePoint project(const double* matrix, const T* point) {
   return project(matrix, static_cast<double>(point[0]), static_cast<double>(point[1]), static_cast<double>(point[2]));
 }
 

@@ -24,6 +24,7 @@
 #include <optional>
 
 #include "dtypes.h"
+#include "optional_tensor.h"
 
 namespace geoguide3d {
 using torch::stable::Tensor;
@@ -50,17 +51,6 @@ struct Rows {
 template <typename T>
 Rows<T> rows_of(const Tensor& values) {
   return {values.const_data_ptr<T>(), values.stride(0), values.size(1)};
-}
-
-inline std::optional<Tensor> contiguous(const std::optional<Tensor>& tensor) {
-  if (!tensor) return std::nullopt;
-  return torch::stable::contiguous(*tensor);
-}
-
-// Null where there is no tensor.
-template <typename T>
-const T* data_or_null(const std::optional<Tensor>& tensor) {
-  return tensor ? tensor->const_data_ptr<T>() : nullptr;
 }
 
 // A list as tensors that are contiguous and of the right type and shape. `rows` is E where there are no ids.

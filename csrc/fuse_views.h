@@ -14,10 +14,8 @@
 //     row   nearest: with u rounded half to even, column floor((u + 1/2) · w / W); rows alike.
 //           bilinear: between the pixel centres around x = (u + 1/2) · w / W - 1/2, clamped to [0, w - 1]; rows alike.
 //           Taken in float32. The rounded pixel must lie in the image.
-//     spread[point] += weight · mass / (mass + weight) · |row - sums / mass|², with sums and mass from before; so
-//     spread
-//           is Σ weight · |row - mean|² without its cancellation (West 1979): the trace of the scatter matrix, one
-//           number per point
+//     spread[point] += weight · mass / (mass + weight) · |row - sums / mass|², with sums and mass from before: so it
+//           is Σ weight · |row - mean|² without its cancellation (West 1979), the trace of the scatter matrix
 //     sums[point] += weight · row,  mass[point] += weight,  count[point] += 1
 //   A sighting of weight 0 adds nothing, whatever its row holds.
 //
@@ -28,18 +26,13 @@
 #pragma once
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/macros/Macros.h>
 
 #include <cmath>
 #include <optional>
 #include <vector>
 
 #include "dtypes.h"
-
-#ifdef __CUDACC__
-#define GEOGUIDE3D_BOTH __host__ __device__
-#else
-#define GEOGUIDE3D_BOTH
-#endif
 
 namespace geoguide3d {
 using torch::stable::Tensor;
@@ -58,7 +51,7 @@ struct Sightings {
   const float* weights;
   int64_t E;
 
-  GEOGUIDE3D_BOTH float weight(int64_t e) const { return weights ? weights[e] : 1.0f; }
+  C10_HOST_DEVICE float weight(int64_t e) const { return weights ? weights[e] : 1.0f; }
 };
 
 template <typename T>
@@ -79,11 +72,11 @@ struct Axis {
   int64_t image, size;
   bool bilinear;
 
-  GEOGUIDE3D_BOTH bool holds(double u) const {
+  C10_HOST_DEVICE bool holds(double u) const {
     const double pixel = rint(u);  // half to even
     return 0 <= pixel && pixel < static_cast<double>(image);
   }
-  GEOGUIDE3D_BOTH Taps at(double u) const {
+  C10_HOST_DEVICE Taps at(double u) const {
     if (!bilinear) {
       const int64_t here = (2 * static_cast<int64_t>(rint(u)) + 1) * size / (2 * image);
       return {here, here, 0.0f};
@@ -108,7 +101,7 @@ struct Place {
   float share_u, share_v;
 
   template <typename T>
-  GEOGUIDE3D_BOTH Place(const Maps<T>& maps, const Sampling& sampling, const double* uv) {
+  C10_HOST_DEVICE Place(const Maps<T>& maps, const Sampling& sampling, const double* uv) {
     const Taps u = sampling.u.at(uv[0]), v = sampling.v.at(uv[1]);
     share_u = u.share;
     share_v = v.share;
@@ -165,7 +158,7 @@ Maps<T> maps_of(const Tensor& maps) {
 }
 
 // point_ids, uv, offsets and, where given, weights: contiguous, and to be kept while their pointers are used.
-inline std::vector<Tensor> contiguous(const std::vector<Tensor>& sightings, const std::optional<Tensor>& weights) {
+inline std::vector<Tensor> held_contiguous(const std::vector<Tensor>& sightings, const std::optional<Tensor>& weights) {
   std::vector<Tensor> held;
   for (const Tensor& tensor : sightings) held.push_back(torch::stable::contiguous(tensor));
   if (weights) held.push_back(torch::stable::contiguous(*weights));

@@ -24,6 +24,7 @@
 #include <optional>
 
 #include "dtypes.h"
+#include "optional_tensor.h"
 
 namespace geoguide3d {
 using torch::stable::Tensor;

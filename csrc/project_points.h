@@ -47,7 +47,7 @@ struct View {
   VisibilityTest test;
 
   // Which element of the depth map to compare with, 0 where there is no map; -1 for a point outside the image.
-  GEOGUIDE3D_ON_DEVICE int64_t pixel_of(const ImagePoint& point) const {
+  C10_HOST_DEVICE int64_t pixel_of(const ImagePoint& point) const {
     if (!(point.z > kLeastDepth)) return -1;
     const double u = point.uz / point.z, v = point.vz / point.z;
     const double column = std::rint(u), row = std::rint(v);
@@ -59,7 +59,7 @@ struct View {
   }
 
   // Whether a point at depth z is not hidden, by the map's element `pixel`.
-  GEOGUIDE3D_ON_DEVICE bool agrees(int64_t pixel, double z) const {
+  C10_HOST_DEVICE bool agrees(int64_t pixel, double z) const {
     if (depth == nullptr) return true;
     const auto d = static_cast<double>(depth[pixel]);
     const double tolerance = std::fma(test.tolerance_ratio, d, test.tolerance_m);
@@ -67,7 +67,7 @@ struct View {
   }
 
   // Clamped, because a position may lie half a pixel outside.
-  GEOGUIDE3D_ON_DEVICE static int64_t nearest(double position, double scale, int64_t count) {
+  C10_HOST_DEVICE static int64_t nearest(double position, double scale, int64_t count) {
     const double there = std::rint(std::fma(position, scale, (scale - 1) / 2));
     const auto last = static_cast<double>(count - 1), at_least = there > 0 ? there : 0.0;
     return static_cast<int64_t>(at_least < last ? at_least : last);
@@ -83,7 +83,7 @@ struct Views {
   int64_t V, h, w;
   VisibilityTest test;
 
-  GEOGUIDE3D_ON_DEVICE View<D> operator[](int64_t v) const {
+  C10_HOST_DEVICE View<D> operator[](int64_t v) const {
     return {matrices + v * 12,
             static_cast<double>(sizes[2 * v]),
             static_cast<double>(sizes[2 * v + 1]),

@@ -38,7 +38,7 @@ struct ImageSize {
 // On which sides of the image's pixel centres a point lies; a triangle whose points share a side is not in the image.
 enum Outside : uint8_t { kLeft = 1, kRight = 2, kAbove = 4, kBelow = 8, kBehind = 16, kNotFinite = 32 };
 
-GEOGUIDE3D_ON_DEVICE inline uint8_t outside(const ImagePoint& p, const ImageSize& size) {
+C10_HOST_DEVICE inline uint8_t outside(const ImagePoint& p, const ImageSize& size) {
   constexpr double kSlack = 0.01;  // pixels, far more than rounding
   const auto right = static_cast<double>(size.width - 1) + kSlack,
              below = static_cast<double>(size.height - 1) + kSlack;
@@ -51,36 +51,36 @@ GEOGUIDE3D_ON_DEVICE inline uint8_t outside(const ImagePoint& p, const ImageSize
 struct PixelBox {
   int64_t left, right, top, bottom;
 
-  GEOGUIDE3D_ON_DEVICE bool is_empty() const { return left > right || top > bottom; }
+  C10_HOST_DEVICE bool is_empty() const { return left > right || top > bottom; }
 };
 
-GEOGUIDE3D_ON_DEVICE inline double least(double a, double b) {
+C10_HOST_DEVICE inline double least(double a, double b) {
   return a < b ? a : b;
 }
-GEOGUIDE3D_ON_DEVICE inline double greatest(double a, double b) {
+C10_HOST_DEVICE inline double greatest(double a, double b) {
   return a < b ? b : a;
 }
 
 struct Normal {
   double x, y, z;
 
-  GEOGUIDE3D_ON_DEVICE double along(double u, double row_term) const { return std::fma(x, u, row_term); }
-  GEOGUIDE3D_ON_DEVICE double row_term(double v) const { return std::fma(y, v, z); }
+  C10_HOST_DEVICE double along(double u, double row_term) const { return std::fma(x, u, row_term); }
+  C10_HOST_DEVICE double row_term(double v) const { return std::fma(y, v, z); }
 };
 
 // a b - c d without cancellation (Kahan).
-GEOGUIDE3D_ON_DEVICE inline double difference_of_products(double a, double b, double c, double d) {
+C10_HOST_DEVICE inline double difference_of_products(double a, double b, double c, double d) {
   const double cd = c * d, error = std::fma(-c, d, cd);
   return std::fma(a, b, -cd) + error;
 }
 
-GEOGUIDE3D_ON_DEVICE inline Normal cross(const ImagePoint& p, const ImagePoint& q) {
+C10_HOST_DEVICE inline Normal cross(const ImagePoint& p, const ImagePoint& q) {
   return {difference_of_products(p.vz, q.z, p.z, q.vz), difference_of_products(p.z, q.uz, p.uz, q.z),
           difference_of_products(p.uz, q.vz, p.vz, q.uz)};
 }
 
 // p x q times sign; computed from the same operands for (p, q) and for (q, p), so that these are opposite bit for bit.
-GEOGUIDE3D_ON_DEVICE inline Normal edge_between(const ImagePoint& p, const ImagePoint& q, double sign) {
+C10_HOST_DEVICE inline Normal edge_between(const ImagePoint& p, const ImagePoint& q, double sign) {
   const bool in_order = p.uz != q.uz ? p.uz < q.uz : p.vz != q.vz ? p.vz < q.vz : p.z < q.z;
   const Normal n = in_order ? cross(p, q) : cross(q, p);
   const double turn = in_order ? sign : -sign;
@@ -93,7 +93,7 @@ struct Triangle {
   double determinant, nearest, farthest;
 
   // False where the triangle has no area as seen from the camera.
-  GEOGUIDE3D_ON_DEVICE bool set(const ImagePoint& p, const ImagePoint& q, const ImagePoint& r) {
+  C10_HOST_DEVICE bool set(const ImagePoint& p, const ImagePoint& q, const ImagePoint& r) {
     const ImagePoint pq{q.uz - p.uz, q.vz - p.vz, q.z - p.z}, pr{r.uz - p.uz, r.vz - p.vz, r.z - p.z};
     plane = cross(pq, pr);
     determinant = std::fma(p.uz, plane.x, std::fma(p.vz, plane.y, p.z * plane.z));
@@ -110,23 +110,23 @@ struct Triangle {
   struct Row {
     double edges[3], plane;
   };
-  GEOGUIDE3D_ON_DEVICE Row row(double v) const {
+  C10_HOST_DEVICE Row row(double v) const {
     return {{edges[0].row_term(v), edges[1].row_term(v), edges[2].row_term(v)}, plane.row_term(v)};
   }
-  GEOGUIDE3D_ON_DEVICE bool covers(double u, const Row& row) const {
+  C10_HOST_DEVICE bool covers(double u, const Row& row) const {
     return (edges[0].along(u, row.edges[0]) >= 0) & (edges[1].along(u, row.edges[1]) >= 0) &
            (edges[2].along(u, row.edges[2]) >= 0);
   }
   // Where the triangle covers the pixel. Clamped, because a triangle seen nearly edge-on amplifies rounding.
-  GEOGUIDE3D_ON_DEVICE float depth(double u, const Row& row) const {
+  C10_HOST_DEVICE float depth(double u, const Row& row) const {
     const double z = determinant / plane.along(u, row.plane);
     return static_cast<float>(least(greatest(z, nearest), farthest));
   }
 };
 
 // The pixels that a triangle may cover: all of them where it reaches behind the camera.
-GEOGUIDE3D_ON_DEVICE inline PixelBox box_of(const ImagePoint& p, const ImagePoint& q, const ImagePoint& r,
-                                            const ImageSize& size) {
+C10_HOST_DEVICE inline PixelBox box_of(const ImagePoint& p, const ImagePoint& q, const ImagePoint& r,
+                                       const ImageSize& size) {
   const PixelBox all{0, size.width - 1, 0, size.height - 1};
   if (!(p.z > kLeastDepth && q.z > kLeastDepth && r.z > kLeastDepth)) return all;
   constexpr double kSlack = 1e-6;  // pixels, for the rounding of these quotients

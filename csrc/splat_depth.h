@@ -38,8 +38,8 @@ struct Levels {
   int32_t radius[kMostLevels];
   int count;
 
-  GEOGUIDE3D_ON_DEVICE int32_t largest() const { return radius[count - 1]; }
-  GEOGUIDE3D_ON_DEVICE int of(double radius_px) const {
+  C10_HOST_DEVICE int32_t largest() const { return radius[count - 1]; }
+  C10_HOST_DEVICE int of(double radius_px) const {
     int level = 0;
     while (level + 1 < count && radius[level] < radius_px) ++level;
     return level;
@@ -66,7 +66,7 @@ struct Images {
   int32_t width, height;
   Levels levels;
 
-  GEOGUIDE3D_ON_DEVICE Drawn draw(const ImagePoint& point, double radius_px_m) const {
+  C10_HOST_DEVICE Drawn draw(const ImagePoint& point, double radius_px_m) const {
     if (!(point.z > kLeastDepth)) return {0, 0, 0, -1};
     const double column = std::rint(point.uz / point.z), row = std::rint(point.vz / point.z);
     const double margin = levels.largest();

@@ -9,7 +9,7 @@
 #include <immintrin.h>
 #endif
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 
 // out[i] = in[i] for i < count. A is float, or double where T is double.
 template <typename T, typename A>
@@ -62,4 +62,4 @@ inline void scale(const A* __restrict in, A factor, T* __restrict out, int64_t c
   }
   for (; i < count; ++i) out[i] = static_cast<T>(factor * in[i]);
 }
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu

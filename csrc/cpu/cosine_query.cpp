@@ -11,7 +11,7 @@
 #include "convert.h"
 #include "dots.h"
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 namespace {
 
 using torch::stable::new_empty;
@@ -253,9 +253,9 @@ std::tuple<Tensor, Tensor, Tensor> cosine_top1(const Tensor& features, const Ten
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CPU, m) {
-  m.impl("cosine_scores", TORCH_BOX(&geoguide3d::cosine_scores));
-  m.impl("cosine_top1", TORCH_BOX(&geoguide3d::cosine_top1));
+  m.impl("cosine_scores", TORCH_BOX(&geoguide3d::cpu::cosine_scores));
+  m.impl("cosine_top1", TORCH_BOX(&geoguide3d::cpu::cosine_top1));
 }

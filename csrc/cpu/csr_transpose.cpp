@@ -6,7 +6,7 @@
 
 #include "grouping.h"
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 namespace {
 
 using torch::stable::new_empty;
@@ -23,8 +23,8 @@ std::tuple<Tensor, Tensor> csr_transpose(const std::optional<Tensor>& ids, const
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CPU, m) {
-  m.impl("csr_transpose", TORCH_BOX(&geoguide3d::csr_transpose));
+  m.impl("csr_transpose", TORCH_BOX(&geoguide3d::cpu::csr_transpose));
 }

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <vector>
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 
 // A vector register of AVX2, or two of NEON. Compilers leave the sums below in memory unless they are told the
 // registers.
@@ -137,4 +137,4 @@ template <typename A>
     }
   for (int r = 0; r < kRows; ++r) out[r] = L::sum(even[r] + odd[r]);
 }
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu

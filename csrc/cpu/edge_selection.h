@@ -11,7 +11,7 @@
 
 #include "../components.h"
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 
 // Edges as they came.
 struct GivenEdges {
@@ -110,4 +110,4 @@ SortedEdges select_edges(const GivenEdges& given, Wanted is_wanted) {
   });
   return sorted;
 }
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu

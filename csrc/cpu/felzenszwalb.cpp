@@ -12,7 +12,7 @@
 #include "../components.h"
 #include "edge_selection.h"
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 namespace {
 
 using torch::stable::new_empty;
@@ -258,10 +258,10 @@ Tensor felzenszwalb(const Tensor& edges, const Tensor& weights, int64_t N, doubl
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CPU, m) {
-  m.impl("mesh_edges", TORCH_BOX(&geoguide3d::mesh_edges));
-  m.impl("edge_weights", TORCH_BOX(&geoguide3d::edge_weights));
-  m.impl("felzenszwalb", TORCH_BOX(&geoguide3d::felzenszwalb));
+  m.impl("mesh_edges", TORCH_BOX(&geoguide3d::cpu::mesh_edges));
+  m.impl("edge_weights", TORCH_BOX(&geoguide3d::cpu::edge_weights));
+  m.impl("felzenszwalb", TORCH_BOX(&geoguide3d::cpu::felzenszwalb));
 }

@@ -10,7 +10,7 @@
 #include "convert.h"
 #include "grouping.h"
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 
 // Fewer elements than this are not worth a thread.
 inline int64_t rows_per_thread(int64_t C) {
@@ -108,4 +108,4 @@ void fold_segments(const Op& op, const Rows<T>& rows, const Csr& csr, A* partial
     for (int64_t c = 0; c < C; ++c) state[c] = op.merge(state[c], later[c]);
   });
 }
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu

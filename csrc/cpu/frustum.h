@@ -6,7 +6,7 @@
 
 #include "../camera.h"
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 constexpr int64_t kChunk = 512;  // points; with their coordinates in float64 they stay in the nearest cache
 
 // Points of one chunk, coordinate by coordinate.
@@ -65,4 +65,4 @@ inline int32_t find_candidates(const double* matrix, const Window& window, const
   }
   return count;
 }
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu

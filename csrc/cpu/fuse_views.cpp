@@ -9,7 +9,7 @@
 #include "convert.h"
 #include "grouping.h"
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 namespace {
 
 constexpr int64_t kChunk = 64;                // channels that are read, blended and added while they are in registers
@@ -266,7 +266,7 @@ void fuse_views(const std::vector<Tensor>& state, const Tensor& maps, const std:
   check_sightings(sightings, weights, maps.size(0));
   check_maps(maps, image_size, sightings[0].size(0));
   check_state(state, maps.size(3));
-  const std::vector<Tensor> held = contiguous(sightings, weights);
+  const std::vector<Tensor> held = held_contiguous(sightings, weights);
   const Sightings seen = sightings_of(held);
   const FusionState sums = state_of(state);
   const Sampling sampling = sampling_of(maps, image_size, bilinear);
@@ -281,8 +281,8 @@ void fuse_views(const std::vector<Tensor>& state, const Tensor& maps, const std:
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CPU, m) {
-  m.impl("fuse_views", TORCH_BOX(&geoguide3d::fuse_views));
+  m.impl("fuse_views", TORCH_BOX(&geoguide3d::cpu::fuse_views));
 }

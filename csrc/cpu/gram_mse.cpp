@@ -9,7 +9,7 @@
 #include "gram_rows.h"
 #include "items.h"
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 namespace {
 
 constexpr int64_t kTileRows = 256;      // of D
@@ -254,8 +254,8 @@ std::tuple<Tensor, Tensor, Tensor> gram_mse(const Tensor& geometric, const Tenso
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CPU, m) {
-  m.impl("gram_mse", TORCH_BOX(&geoguide3d::gram_mse));
+  m.impl("gram_mse", TORCH_BOX(&geoguide3d::cpu::gram_mse));
 }

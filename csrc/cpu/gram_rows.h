@@ -7,7 +7,7 @@
 #include "convert.h"
 #include "row_math.h"
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 
 // By the two inputs, null where not wanted.
 template <typename Out>
@@ -83,4 +83,4 @@ class GramRows {
   int64_t count_;
   std::array<int64_t, 2> columns_;
 };
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu

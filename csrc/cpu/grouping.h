@@ -6,7 +6,7 @@
 
 #include "../csr_transpose.h"
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 
 // Throws, with the first offender, unless 0 <= index[n] < S for all n.
 inline void check_index_range(const int64_t* index, int64_t N, int64_t S) {
@@ -98,4 +98,4 @@ void for_later_parts(const Csr& csr, Body body) {
     for (int64_t first = offsets[s] + kPartRows; first < offsets[s + 1]; first += kPartRows)
       body(Part{s, first, std::min(first + kPartRows, offsets[s + 1]), false});
 }
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <memory>
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 
 // Uninitialised buffers that a thread keeps from item to item.
 template <typename A, int kSlots>
@@ -39,4 +39,4 @@ void for_each_item(int64_t count, const Body& body) {
     for (int64_t item = next++; item < count; item = next++) body(item, scratch);
   });
 }
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu

@@ -11,7 +11,7 @@
 #include <limits>
 #include <vector>
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 constexpr int64_t kLeaf = 16;
 constexpr int kMaxDepth = 40;  // of a tree of less than 2^32 points, with room to spare
 
@@ -211,4 +211,4 @@ KdTree<T>::KdTree(const T* points, int64_t N) : leaves((N + kLeaf - 1) / kLeaf),
   nodes.resize(2 * leaves.size() - 1);
   kd_tree::Builder<T>(points, *this).build();
 }
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu

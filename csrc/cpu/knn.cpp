@@ -14,7 +14,7 @@
 #include "grouping.h"
 #include "nearest.h"
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 namespace {
 
 using torch::stable::new_empty;
@@ -147,11 +147,6 @@ void with_tree(const Tensor& points, const std::optional<Tensor>& queries, const
   });
 }
 
-std::optional<Tensor> contiguous(const std::optional<Tensor>& tensor) {
-  if (!tensor) return std::nullopt;
-  return torch::stable::contiguous(*tensor);
-}
-
 std::tuple<Tensor, Tensor> knn(const Tensor& points, const std::optional<Tensor>& queries, int64_t k) {
   check_places(points, queries);
   check_neighbor_count(k, points.size(0));
@@ -185,9 +180,9 @@ std::tuple<Tensor, Tensor, Tensor> radius(const Tensor& points, const std::optio
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CPU, m) {
-  m.impl("knn", TORCH_BOX(&geoguide3d::knn));
-  m.impl("radius", TORCH_BOX(&geoguide3d::radius));
+  m.impl("knn", TORCH_BOX(&geoguide3d::cpu::knn));
+  m.impl("radius", TORCH_BOX(&geoguide3d::cpu::radius));
 }

@@ -12,7 +12,7 @@
 #include "row_math.h"
 #include "softplus.h"
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 namespace {
 
 constexpr int64_t kTileLogits = 1 << 17;  // M times the points of a tile, about: a thread's second-level cache
@@ -226,8 +226,8 @@ std::tuple<Tensor, Tensor, Tensor> mask_bce(const Tensor& queries, const Tensor&
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CPU, m) {
-  m.impl("mask_bce", TORCH_BOX(&geoguide3d::mask_bce));
+  m.impl("mask_bce", TORCH_BOX(&geoguide3d::cpu::mask_bce));
 }

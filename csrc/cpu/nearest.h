@@ -8,7 +8,7 @@
 
 #include "kd_tree.h"
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 
 struct Neighbor {
   double squared_distance;
@@ -130,4 +130,4 @@ class Earlier {
   double reach_[kLeaf];  // squared
   int64_t next_ = 0;
 };
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu

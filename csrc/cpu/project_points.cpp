@@ -9,7 +9,7 @@
 
 #include "frustum.h"
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 namespace {
 
 using torch::stable::new_empty;
@@ -132,8 +132,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> project_points(const Tensor& points, 
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CPU, m) {
-  m.impl("project_points", TORCH_BOX(&geoguide3d::project_points));
+  m.impl("project_points", TORCH_BOX(&geoguide3d::cpu::project_points));
 }

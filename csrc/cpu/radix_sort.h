@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 
 // Memory that is written before it is read: a vector would fill it first.
 template <typename T>
@@ -58,4 +58,4 @@ void radix_sort(Buffer<Entry>& entries, int64_t count, int bits, Key key_of) {
     std::swap(entries, other);
   }
 }
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu

@@ -7,7 +7,7 @@
 
 #include "grouping.h"
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 namespace {
 
 constexpr int64_t kBlock = 4096;  // vertices or faces that one thread takes at a time
@@ -129,8 +129,8 @@ Tensor rasterize_depth(const Tensor& vertices, const Tensor& faces, const Tensor
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CPU, m) {
-  m.impl("rasterize_depth", TORCH_BOX(&geoguide3d::rasterize_depth));
+  m.impl("rasterize_depth", TORCH_BOX(&geoguide3d::cpu::rasterize_depth));
 }

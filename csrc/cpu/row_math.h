@@ -6,7 +6,7 @@
 
 #include "../row_length.h"
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 
 // Sixteen sums side by side, because the compiler may not reorder the additions of one.
 template <typename A>
@@ -31,4 +31,4 @@ template <typename A>
 bool is_clamped(A inverse) {
   return inverse >= static_cast<A>(1 / kShortestRow);
 }
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu

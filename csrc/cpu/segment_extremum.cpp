@@ -6,7 +6,7 @@
 
 #include "fold.h"
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 namespace {
 
 using torch::stable::new_empty;
@@ -133,10 +133,10 @@ Tensor segment_place(const Tensor& segments, const Tensor& rows, const Tensor& s
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CPU, m) {
-  m.impl("segment_extremum", TORCH_BOX(&geoguide3d::segment_extremum));
-  m.impl("segment_first", TORCH_BOX(&geoguide3d::segment_first));
-  m.impl("segment_place", TORCH_BOX(&geoguide3d::segment_place));
+  m.impl("segment_extremum", TORCH_BOX(&geoguide3d::cpu::segment_extremum));
+  m.impl("segment_first", TORCH_BOX(&geoguide3d::cpu::segment_first));
+  m.impl("segment_place", TORCH_BOX(&geoguide3d::cpu::segment_place));
 }

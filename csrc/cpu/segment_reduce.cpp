@@ -8,7 +8,7 @@
 
 #include "fold.h"
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 namespace {
 
 using torch::stable::new_empty;
@@ -132,10 +132,10 @@ Tensor segment_dot(const Tensor& values, const Tensor& segments, const Tensor& s
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CPU, m) {
-  m.impl("segment_sum", TORCH_BOX(&geoguide3d::segment_sum));
-  m.impl("segment_expand", TORCH_BOX(&geoguide3d::segment_expand));
-  m.impl("segment_dot", TORCH_BOX(&geoguide3d::segment_dot));
+  m.impl("segment_sum", TORCH_BOX(&geoguide3d::cpu::segment_sum));
+  m.impl("segment_expand", TORCH_BOX(&geoguide3d::cpu::segment_expand));
+  m.impl("segment_dot", TORCH_BOX(&geoguide3d::cpu::segment_dot));
 }

@@ -7,7 +7,7 @@
 #include "fold.h"
 #include "softplus.h"
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 namespace {
 
 using torch::stable::new_empty;
@@ -85,8 +85,8 @@ Tensor segment_softmax(const Tensor& scores, const std::optional<Tensor>& row_id
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CPU, m) {
-  m.impl("segment_softmax", TORCH_BOX(&geoguide3d::segment_softmax));
+  m.impl("segment_softmax", TORCH_BOX(&geoguide3d::cpu::segment_softmax));
 }

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 
 template <typename A>
 struct Softplus {
@@ -51,4 +51,4 @@ inline Softplus<double> softplus(double u) {
   const double e = std::exp(-std::fabs(u));
   return {(u < 0 ? 0 : u) + std::log1p(e), (u < 0 ? e : 1) / (1 + e)};
 }
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu

@@ -9,7 +9,7 @@
 
 #include "frustum.h"
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 namespace {
 
 constexpr int64_t kBlock = 16;          // chunks of points whose drawing is kept together
@@ -249,8 +249,8 @@ Tensor splat_depth(const Tensor& points, const Tensor& image_from_world, const T
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CPU, m) {
-  m.impl("splat_depth", TORCH_BOX(&geoguide3d::splat_depth));
+  m.impl("splat_depth", TORCH_BOX(&geoguide3d::cpu::splat_depth));
 }

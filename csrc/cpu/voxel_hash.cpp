@@ -11,7 +11,7 @@
 
 #include "radix_sort.h"
 
-namespace geoguide3d {
+namespace geoguide3d::cpu {
 namespace {
 
 using torch::stable::new_empty;
@@ -192,8 +192,8 @@ std::tuple<Tensor, Tensor, Tensor> voxel_hash(const Tensor& points, double voxel
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cpu
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CPU, m) {
-  m.impl("voxel_hash", TORCH_BOX(&geoguide3d::voxel_hash));
+  m.impl("voxel_hash", TORCH_BOX(&geoguide3d::cpu::voxel_hash));
 }

@@ -9,7 +9,7 @@
 #include "launch.cuh"
 #include "vector.cuh"
 
-namespace geoguide3d {
+namespace geoguide3d::cuda {
 namespace {
 
 // A team of lanes shares four rows: it loads 128 bytes of each at a time, and every direction that it takes from shared
@@ -292,9 +292,9 @@ std::tuple<Tensor, Tensor, Tensor> cosine_top1(const Tensor& features, const Ten
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cuda
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CUDA, m) {
-  m.impl("cosine_scores", TORCH_BOX(&geoguide3d::cosine_scores));
-  m.impl("cosine_top1", TORCH_BOX(&geoguide3d::cosine_top1));
+  m.impl("cosine_scores", TORCH_BOX(&geoguide3d::cuda::cosine_scores));
+  m.impl("cosine_top1", TORCH_BOX(&geoguide3d::cuda::cosine_top1));
 }

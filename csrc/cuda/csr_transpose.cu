@@ -6,7 +6,7 @@
 
 #include "grouping.cuh"
 
-namespace geoguide3d {
+namespace geoguide3d::cuda {
 namespace {
 
 using torch::stable::new_empty;
@@ -52,8 +52,8 @@ std::tuple<Tensor, Tensor> csr_transpose(const std::optional<Tensor>& ids, const
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cuda
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CUDA, m) {
-  m.impl("csr_transpose", TORCH_BOX(&geoguide3d::csr_transpose));
+  m.impl("csr_transpose", TORCH_BOX(&geoguide3d::cuda::csr_transpose));
 }

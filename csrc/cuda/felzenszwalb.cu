@@ -9,7 +9,7 @@
 #include "grouping.cuh"
 #include "launch.cuh"
 
-namespace geoguide3d {
+namespace geoguide3d::cuda {
 namespace {
 
 using torch::stable::new_empty;
@@ -185,10 +185,10 @@ Tensor felzenszwalb(const Tensor& edges, const Tensor& weights, int64_t N, doubl
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cuda
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CUDA, m) {
-  m.impl("mesh_edges", TORCH_BOX(&geoguide3d::mesh_edges));
-  m.impl("edge_weights", TORCH_BOX(&geoguide3d::edge_weights));
-  m.impl("felzenszwalb", TORCH_BOX(&geoguide3d::felzenszwalb));
+  m.impl("mesh_edges", TORCH_BOX(&geoguide3d::cuda::mesh_edges));
+  m.impl("edge_weights", TORCH_BOX(&geoguide3d::cuda::edge_weights));
+  m.impl("felzenszwalb", TORCH_BOX(&geoguide3d::cuda::felzenszwalb));
 }

@@ -5,7 +5,7 @@
 #include "grouping.cuh"
 #include "vector.cuh"
 
-namespace geoguide3d {
+namespace geoguide3d::cuda {
 
 // The entries of a list are cut into chunks of fixed size. A thread walks the rows of one chunk in a few neighbouring
 // columns and writes each segment that lies wholly inside. Of a segment that crosses a border it keeps a partial state:
@@ -135,4 +135,4 @@ __device__ inline int lane() {
 inline unsigned blocks_for_rows(int64_t N) {
   return blocks_for(N * kWarp);
 }
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cuda

@@ -8,7 +8,7 @@
 #include "launch.cuh"
 #include "vector.cuh"
 
-namespace geoguide3d {
+namespace geoguide3d::cuda {
 namespace {
 
 using torch::stable::new_empty;
@@ -244,7 +244,7 @@ void fuse_views(const std::vector<Tensor>& state, const Tensor& maps, const std:
   check_state(state, maps.size(3));
   if (sightings[0].size(0) == 0) return;
   const torch::stable::accelerator::DeviceGuard on_device(maps.get_device_index());
-  const std::vector<Tensor> held = contiguous(sightings, weights);
+  const std::vector<Tensor> held = held_contiguous(sightings, weights);
   const Sampling sampling = sampling_of(maps, image_size, bilinear);
   with_floating_dtype(maps.scalar_type(), "fuse_views", [&](auto zero) {
     using T = decltype(zero);
@@ -254,8 +254,8 @@ void fuse_views(const std::vector<Tensor>& state, const Tensor& maps, const std:
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cuda
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CUDA, m) {
-  m.impl("fuse_views", TORCH_BOX(&geoguide3d::fuse_views));
+  m.impl("fuse_views", TORCH_BOX(&geoguide3d::cuda::fuse_views));
 }

@@ -8,7 +8,7 @@
 #include "../gram_blocks.h"
 #include "sums.cuh"
 
-namespace geoguide3d {
+namespace geoguide3d::cuda {
 namespace {
 
 using torch::stable::new_empty;
@@ -237,8 +237,8 @@ std::tuple<Tensor, Tensor, Tensor> gram_mse(const Tensor& geometric, const Tenso
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cuda
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CUDA, m) {
-  m.impl("gram_mse", TORCH_BOX(&geoguide3d::gram_mse));
+  m.impl("gram_mse", TORCH_BOX(&geoguide3d::cuda::gram_mse));
 }

@@ -6,7 +6,7 @@
 #include "../csr_transpose.h"
 #include "launch.cuh"
 
-namespace geoguide3d {
+namespace geoguide3d::cuda {
 
 static __global__ void assert_list(Csr csr, int64_t limit) {
   const int64_t i = thread_number();
@@ -87,4 +87,4 @@ inline DeviceGrouping group_rows(const Tensor& index, int64_t S) {
   if (S <= std::numeric_limits<int32_t>::max()) return group_rows_by<int32_t>(index, S, ScalarType::Int);
   return group_rows_by<int64_t>(index, S, ScalarType::Long);
 }
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cuda

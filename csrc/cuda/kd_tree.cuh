@@ -12,7 +12,7 @@
 #include "launch.cuh"
 #include "ordered.cuh"
 
-namespace geoguide3d {
+namespace geoguide3d::cuda {
 constexpr int kLeaf = 16;
 constexpr int kMaxDepth = 28;  // 2^31 points in leaves of 16
 constexpr uint32_t kNobody = 0xffffffffu;
@@ -240,4 +240,4 @@ class DeviceTree {
     ids_ = sorted;
   }
 };
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cuda

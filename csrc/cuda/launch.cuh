@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <optional>
 
-namespace geoguide3d {
+namespace geoguide3d::cuda {
 constexpr int kThreads = 256;
 constexpr int kWarp = 32;
 constexpr int kWarpsPerBlock = kThreads / kWarp;
@@ -39,4 +39,4 @@ inline std::array<torch::stable::Tensor, 2> stable_sort(const torch::stable::Ten
   TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::sort", "stable", stack.data(), TORCH_ABI_VERSION));
   return {to<torch::stable::Tensor>(stack[0]), to<torch::stable::Tensor>(stack[1])};
 }
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cuda

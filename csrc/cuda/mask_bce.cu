@@ -8,7 +8,7 @@
 #include "../gemm.h"
 #include "sums.cuh"
 
-namespace geoguide3d {
+namespace geoguide3d::cuda {
 namespace {
 
 using torch::stable::new_empty;
@@ -241,8 +241,8 @@ std::tuple<Tensor, Tensor, Tensor> mask_bce(const Tensor& queries, const Tensor&
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cuda
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CUDA, m) {
-  m.impl("mask_bce", TORCH_BOX(&geoguide3d::mask_bce));
+  m.impl("mask_bce", TORCH_BOX(&geoguide3d::cuda::mask_bce));
 }

@@ -5,7 +5,7 @@
 
 #include "launch.cuh"
 
-namespace geoguide3d {
+namespace geoguide3d::cuda {
 
 template <typename T>
 struct Ordered;
@@ -56,4 +56,4 @@ __device__ inline Bits greatest_of_lanes(Bits value, int lanes) {
   for (int step = lanes / 2; step > 0; step /= 2) value = max(value, __shfl_xor_sync(0xffffffffu, value, step));
   return value;
 }
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cuda

@@ -7,7 +7,7 @@
 
 #include "launch.cuh"
 
-namespace geoguide3d {
+namespace geoguide3d::cuda {
 namespace {
 
 using torch::stable::new_empty;
@@ -150,8 +150,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> project_points(const Tensor& points, 
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cuda
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CUDA, m) {
-  m.impl("project_points", TORCH_BOX(&geoguide3d::project_points));
+  m.impl("project_points", TORCH_BOX(&geoguide3d::cuda::project_points));
 }

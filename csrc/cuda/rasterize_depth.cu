@@ -4,7 +4,7 @@
 
 #include "launch.cuh"
 
-namespace geoguide3d {
+namespace geoguide3d::cuda {
 namespace {
 
 using torch::stable::new_empty;
@@ -120,8 +120,8 @@ Tensor rasterize_depth(const Tensor& vertices, const Tensor& faces, const Tensor
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cuda
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CUDA, m) {
-  m.impl("rasterize_depth", TORCH_BOX(&geoguide3d::rasterize_depth));
+  m.impl("rasterize_depth", TORCH_BOX(&geoguide3d::cuda::rasterize_depth));
 }

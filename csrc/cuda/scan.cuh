@@ -4,7 +4,7 @@
 
 #include "launch.cuh"
 
-namespace geoguide3d {
+namespace geoguide3d::cuda {
 
 // sums[i] = values[0] + ... + values[i] of int64 values (N,).
 inline torch::stable::Tensor running_sums(const torch::stable::Tensor& values) {
@@ -24,4 +24,4 @@ T read_from_device(const T* address, cudaStream_t stream) {
   STD_CUDA_CHECK(cudaStreamSynchronize(stream));
   return value;
 }
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cuda

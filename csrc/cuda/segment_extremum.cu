@@ -4,7 +4,7 @@
 
 #include "fold.cuh"
 
-namespace geoguide3d {
+namespace geoguide3d::cuda {
 namespace {
 
 using torch::stable::new_empty;
@@ -104,10 +104,10 @@ Tensor segment_place(const Tensor& segments, const Tensor& rows, const Tensor& s
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cuda
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CUDA, m) {
-  m.impl("segment_extremum", TORCH_BOX(&geoguide3d::segment_extremum));
-  m.impl("segment_first", TORCH_BOX(&geoguide3d::segment_first));
-  m.impl("segment_place", TORCH_BOX(&geoguide3d::segment_place));
+  m.impl("segment_extremum", TORCH_BOX(&geoguide3d::cuda::segment_extremum));
+  m.impl("segment_first", TORCH_BOX(&geoguide3d::cuda::segment_first));
+  m.impl("segment_place", TORCH_BOX(&geoguide3d::cuda::segment_place));
 }

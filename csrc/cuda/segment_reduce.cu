@@ -6,7 +6,7 @@
 
 #include "fold.cuh"
 
-namespace geoguide3d {
+namespace geoguide3d::cuda {
 namespace {
 
 using torch::stable::new_empty;
@@ -150,10 +150,10 @@ Tensor segment_dot(const Tensor& values, const Tensor& segments, const Tensor& s
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cuda
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CUDA, m) {
-  m.impl("segment_sum", TORCH_BOX(&geoguide3d::segment_sum));
-  m.impl("segment_expand", TORCH_BOX(&geoguide3d::segment_expand));
-  m.impl("segment_dot", TORCH_BOX(&geoguide3d::segment_dot));
+  m.impl("segment_sum", TORCH_BOX(&geoguide3d::cuda::segment_sum));
+  m.impl("segment_expand", TORCH_BOX(&geoguide3d::cuda::segment_expand));
+  m.impl("segment_dot", TORCH_BOX(&geoguide3d::cuda::segment_dot));
 }

@@ -4,7 +4,7 @@
 
 #include "fold.cuh"
 
-namespace geoguide3d {
+namespace geoguide3d::cuda {
 namespace {
 
 using torch::stable::new_empty;
@@ -54,8 +54,8 @@ Tensor segment_softmax(const Tensor& scores, const std::optional<Tensor>& row_id
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cuda
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CUDA, m) {
-  m.impl("segment_softmax", TORCH_BOX(&geoguide3d::segment_softmax));
+  m.impl("segment_softmax", TORCH_BOX(&geoguide3d::cuda::segment_softmax));
 }

@@ -6,7 +6,7 @@
 
 #include "launch.cuh"
 
-namespace geoguide3d {
+namespace geoguide3d::cuda {
 namespace {
 
 using torch::stable::new_empty;
@@ -156,8 +156,8 @@ Tensor splat_depth(const Tensor& points, const Tensor& image_from_world, const T
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cuda
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CUDA, m) {
-  m.impl("splat_depth", TORCH_BOX(&geoguide3d::splat_depth));
+  m.impl("splat_depth", TORCH_BOX(&geoguide3d::cuda::splat_depth));
 }

@@ -5,7 +5,7 @@
 #include "../row_length.h"
 #include "vector.cuh"
 
-namespace geoguide3d {
+namespace geoguide3d::cuda {
 constexpr unsigned kSumBlocks = 256;  // of a kernel that leaves one partial sum per block
 
 // The sum over the block, in thread 0; all its threads must take part.
@@ -58,4 +58,4 @@ template <typename A>
 __device__ inline bool is_clamped(A inverse) {
   return inverse >= static_cast<A>(1 / kShortestRow);
 }
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cuda

@@ -4,7 +4,7 @@
 
 #include "launch.cuh"
 
-namespace geoguide3d {
+namespace geoguide3d::cuda {
 
 // So many T side by side; unless told otherwise as many as fit 16 bytes, which one instruction moves.
 template <typename T, int kElements = 16 / sizeof(T)>
@@ -35,4 +35,4 @@ __device__ inline A warp_sum(A value) {
   for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) value += __shfl_xor_sync(0xffffffffu, value, lanes);
   return value;
 }
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cuda

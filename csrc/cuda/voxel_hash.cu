@@ -8,7 +8,7 @@
 #include "ordered.cuh"
 #include "scan.cuh"
 
-namespace geoguide3d {
+namespace geoguide3d::cuda {
 namespace {
 
 using torch::stable::new_empty;
@@ -153,8 +153,8 @@ std::tuple<Tensor, Tensor, Tensor> voxel_hash(const Tensor& points, double voxel
 }
 
 }  // namespace
-}  // namespace geoguide3d
+}  // namespace geoguide3d::cuda
 
 STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CUDA, m) {
-  m.impl("voxel_hash", TORCH_BOX(&geoguide3d::voxel_hash));
+  m.impl("voxel_hash", TORCH_BOX(&geoguide3d::cuda::voxel_hash));
 }
