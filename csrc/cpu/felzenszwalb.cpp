@@ -10,6 +10,7 @@
 #endif
 
 #include "../components.h"
+#include "check_value.h"
 #include "edge_selection.h"
 
 namespace geoguide3d::cpu {
@@ -40,8 +41,8 @@ void check_range(const Tensor& ids, int64_t N, const char* name) {
   });
   if (!outside) return;
   for (int64_t i = 0; i < count; ++i)
-    STD_TORCH_CHECK(0 <= id[i] && id[i] < N, name, "[", i / columns, ", ", i % columns, "] = ", id[i],
-                    " is outside [0, ", N, ")");
+    check_value(0 <= id[i] && id[i] < N, name, "[", i / columns, ", ", i % columns, "] = ", id[i], " is outside [0, ",
+                N, ")");
 }
 
 Vector row(const float* rows, int64_t n) {

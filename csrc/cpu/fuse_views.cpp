@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <limits>
 
+#include "check_value.h"
 #include "convert.h"
 #include "grouping.h"
 
@@ -29,19 +30,19 @@ bool is_valid(const Sightings& s, const Sampling& sampling, int64_t N, int64_t e
 
 // Throws, with the first offender, where a sighting breaks the contract.
 void check_values(const Sightings& s, const Sampling& sampling, int64_t N, int64_t V) {
-  STD_TORCH_CHECK(s.offsets[0] == 0 && s.offsets[V] == s.E, "offsets must run from 0 to ", s.E);
+  check_value(s.offsets[0] == 0 && s.offsets[V] == s.E, "offsets must run from 0 to ", s.E);
   bool valid = true;  // no early exit, so that the loops vectorise
   for (int64_t e = 0; e < s.E; ++e) valid &= is_valid(s, sampling, N, e);
   for (int64_t e = 0; e < s.E && !valid; ++e)
-    STD_TORCH_CHECK(is_valid(s, sampling, N, e), "sighting ", e, ": point ", s.point_ids[e], " of ", N, " at (",
-                    s.uv[2 * e], ", ", s.uv[2 * e + 1], ") in an image of ", sampling.u.image, " x ", sampling.v.image,
-                    " with weight ", s.weight(e));
+    check_value(is_valid(s, sampling, N, e), "sighting ", e, ": point ", s.point_ids[e], " of ", N, " at (",
+                s.uv[2 * e], ", ", s.uv[2 * e + 1], ") in an image of ", sampling.u.image, " x ", sampling.v.image,
+                " with weight ", s.weight(e));
   for (int64_t v = 0; v < V; ++v) {
     const int64_t begin = s.offsets[v], end = s.offsets[v + 1];
-    STD_TORCH_CHECK(0 <= begin && begin <= end && end <= s.E, "offsets must ascend, got ", begin, " and ", end);
+    check_value(0 <= begin && begin <= end && end <= s.E, "offsets must ascend, got ", begin, " and ", end);
     bool ascends = true;
     for (int64_t e = begin + 1; e < end; ++e) ascends &= s.point_ids[e - 1] < s.point_ids[e];
-    STD_TORCH_CHECK(ascends, "point_ids must ascend strictly within a view; view ", v, " does not");
+    check_value(ascends, "point_ids must ascend strictly within a view; view ", v, " does not");
   }
 }
 

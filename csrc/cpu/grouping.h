@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "../csr_transpose.h"
+#include "check_value.h"
 
 namespace geoguide3d::cpu {
 
@@ -14,18 +15,18 @@ inline void check_index_range(const int64_t* index, int64_t N, int64_t S) {
   for (int64_t n = 0; n < N; ++n) inside &= static_cast<uint64_t>(index[n]) < static_cast<uint64_t>(S);
   if (inside) return;
   for (int64_t n = 0; n < N; ++n)
-    STD_TORCH_CHECK(0 <= index[n] && index[n] < S, "index[", n, "] = ", index[n], " is outside [0, ", S, ")");
+    check_value(0 <= index[n] && index[n] < S, "index[", n, "] = ", index[n], " is outside [0, ", S, ")");
 }
 
 // Throws, with the first offender, unless the offsets rise from 0 to the number of entries and the ids are below limit.
 inline void check_csr(const Csr& csr, int64_t limit) {
   if (csr.offsets) {
-    STD_TORCH_CHECK(csr.offsets[0] == 0, "offsets[0] = ", csr.offsets[0], " is not 0");
+    check_value(csr.offsets[0] == 0, "offsets[0] = ", csr.offsets[0], " is not 0");
     for (int64_t k = 0; k < csr.owners; ++k)
-      STD_TORCH_CHECK(csr.offsets[k] <= csr.offsets[k + 1], "offsets[", k + 1, "] = ", csr.offsets[k + 1],
-                      " is smaller than the one before, ", csr.offsets[k]);
-    STD_TORCH_CHECK(csr.offsets[csr.owners] == csr.entries, "offsets end with ", csr.offsets[csr.owners],
-                    ", but there are ", csr.entries, " entries");
+      check_value(csr.offsets[k] <= csr.offsets[k + 1], "offsets[", k + 1, "] = ", csr.offsets[k + 1],
+                  " is smaller than the one before, ", csr.offsets[k]);
+    check_value(csr.offsets[csr.owners] == csr.entries, "offsets end with ", csr.offsets[csr.owners],
+                ", but there are ", csr.entries, " entries");
   }
   if (csr.ids) check_index_range(csr.ids, csr.entries, limit);
 }

@@ -11,6 +11,7 @@
 #include <tuple>
 #include <vector>
 
+#include "check_value.h"
 #include "grouping.h"
 #include "nearest.h"
 
@@ -26,7 +27,7 @@ template <typename T>
 void check_finite(const T* values, int64_t count, const char* name) {
   bool finite = true;  // no early exit, so that the loop vectorises
   for (int64_t i = 0; i < count; ++i) finite &= values[i] - values[i] == 0;
-  STD_TORCH_CHECK(finite, name, " must be finite");
+  check_value(finite, name, " must be finite");
 }
 
 // Queries in an order in which those that follow each other are near each other.

@@ -2,11 +2,14 @@
 
 #include <torch/csrc/stable/library.h>
 
+#include <algorithm>
+#include <atomic>
 #include <tuple>
 #include <vector>
 
 #include "../blocks.h"
 #include "../gemm.h"
+#include "check_value.h"
 #include "convert.h"
 #include "items.h"
 #include "row_math.h"
@@ -37,16 +40,15 @@ struct Tiling {
 
 // Counting sort of the masks' points by tile. Throws where masks are not as the contract says, except for duplicates.
 Members sort_members(const int64_t* offsets, const int64_t* point_ids, int64_t E, const Tiling& tiling) {
-  STD_TORCH_CHECK(offsets[0] == 0 && offsets[tiling.M] == E, "offsets must go from 0 to ", E, ", got ", offsets[0],
-                  " to ", offsets[tiling.M]);
+  check_value(offsets[0] == 0 && offsets[tiling.M] == E, "offsets must go from 0 to ", E, ", got ", offsets[0], " to ",
+              offsets[tiling.M]);
   for (int64_t m = 0; m < tiling.M; ++m)
-    STD_TORCH_CHECK(offsets[m] <= offsets[m + 1], "offsets must not descend, got ", offsets[m], " before ",
-                    offsets[m + 1]);
+    check_value(offsets[m] <= offsets[m + 1], "offsets must not descend, got ", offsets[m], " before ", offsets[m + 1]);
   Members members{std::vector<int64_t>(tiling.count() + 1), std::vector<int64_t>(E)};
   std::vector<int64_t> next(tiling.count() + 1);
   for (int64_t e = 0; e < E; ++e) {
-    STD_TORCH_CHECK(0 <= point_ids[e] && point_ids[e] < tiling.N, "point_ids[", e, "] = ", point_ids[e],
-                    " is outside [0, ", tiling.N, ")");
+    check_value(0 <= point_ids[e] && point_ids[e] < tiling.N, "point_ids[", e, "] = ", point_ids[e], " is outside [0, ",
+                tiling.N, ")");
     ++next[point_ids[e] / tiling.size + 1];
   }
   for (int64_t tile = 0; tile < tiling.count(); ++tile) next[tile + 1] += next[tile];
@@ -57,6 +59,16 @@ Members sort_members(const int64_t* offsets, const int64_t* point_ids, int64_t E
       members.elements[next[tile]++] = m * tiling.points(tile) + point_ids[e] - tile * tiling.size;
     }
   return members;
+}
+
+// Throws with the first mask that holds a point twice.
+void reject_repeats(const int64_t* offsets, const int64_t* point_ids, int64_t M) {
+  for (int64_t m = 0; m < M; ++m) {
+    std::vector<int64_t> ids(point_ids + offsets[m], point_ids + offsets[m + 1]);
+    std::sort(ids.begin(), ids.end());
+    const auto twice = std::adjacent_find(ids.begin(), ids.end());
+    if (twice != ids.end()) check_value(false, "mask ", m, " holds point ", *twice, " twice");
+  }
 }
 
 // One mask and the points of a tile: logits become derivatives of the value by products of query and input row,
@@ -98,6 +110,7 @@ struct MaskPass {
   const std::vector<MaskWeights>& weights;  // over M N
   A* grad_points;                           // (N, C), may be null
   A* grad_queries;                          // (parts, M, C) zeros, may be null
+  std::atomic<bool>& repeats;               // becomes true where a mask holds a point twice
 
   int64_t parts() const {
     const int64_t most = std::clamp<int64_t>(kPartElements / std::max<int64_t>(1, tiling.M * C), 4, kMostParts);
@@ -118,8 +131,7 @@ struct MaskPass {
     inside.assign(tiling.M * count, 0);
     for (int64_t e = members.offsets[tile]; e < members.offsets[tile + 1]; ++e) {
       const int64_t element = members.elements[e];
-      STD_TORCH_CHECK(!inside[element], "mask ", element / count, " holds point ", tile * tiling.size + element % count,
-                      " twice");
+      if (inside[element]) repeats = true;
       inside[element] = 1;
     }
     std::fill_n(along, count, A{0});
@@ -191,7 +203,7 @@ std::tuple<Tensor, Tensor, Tensor> mask_bce(const Tensor& queries, const Tensor&
   const int64_t M = q.size(0), N = p.size(0), C = q.size(1);
   const Tensor value = new_zeros(q, {});
   if (M == 0 || N == 0) {
-    STD_TORCH_CHECK(i.size(0) == 0, "point_ids hold ", i.size(0), " points of ", M, " masks and ", N, " points");
+    check_value(i.size(0) == 0, "point_ids hold ", i.size(0), " points of ", M, " masks and ", N, " points");
     return {value, new_zeros(q, {wanted & kGradQueries ? M : 0, C}), new_zeros(q, {wanted & kGradPoints ? N : 0, C})};
   }
   const Tensor grad_points = torch::stable::new_empty(q, {wanted & kGradPoints ? N : 0, C});
@@ -205,6 +217,7 @@ std::tuple<Tensor, Tensor, Tensor> mask_bce(const Tensor& queries, const Tensor&
     weights[m] = {weight.inside / pairs, weight.outside / pairs};
   }
   Tensor grad_queries = new_zeros(q, {0, C});
+  std::atomic<bool> repeats{false};
   with_floating_dtype(p.scalar_type(), "mask_bce", [&](auto zero) {
     using T = decltype(zero);
     using A = accumulator_t<T>;
@@ -216,10 +229,12 @@ std::tuple<Tensor, Tensor, Tensor> mask_bce(const Tensor& queries, const Tensor&
                      members,
                      weights,
                      wanted & kGradPoints ? grad_points.mutable_data_ptr<A>() : nullptr,
-                     nullptr};
+                     nullptr,
+                     repeats};
     Tensor parts = new_zeros(q, {wanted & kGradQueries ? pass.parts() * M : 0, C});
     if (wanted & kGradQueries) pass.grad_queries = parts.mutable_data_ptr<A>();
     *value.mutable_data_ptr<A>() = static_cast<A>(pass.run());
+    if (repeats) reject_repeats(bounds, i.const_data_ptr<int64_t>(), M);
     if (wanted & kGradQueries) grad_queries = torch::stable::clone(torch::stable::narrow(parts, 0, 0, M));
   });
   return {value, grad_queries, grad_points};

@@ -9,6 +9,7 @@
 #include <tuple>
 #include <vector>
 
+#include "check_value.h"
 #include "radix_sort.h"
 
 namespace geoguide3d::cpu {
@@ -72,7 +73,7 @@ Layout find_layout(const T* points, int64_t N, double voxel_size) {
   for (int axis = 0; axis < 3; ++axis) {
     layout.least[axis] = std::floor(all.low[axis] / voxel_size);
     const double extent = std::floor(all.high[axis] / voxel_size) - layout.least[axis] + 1;
-    STD_TORCH_CHECK(extent <= kMostCells, extent, " cells along an axis, at most ", kMostCells, " fit");
+    check_value(extent <= kMostCells, extent, " cells along an axis, at most ", kMostCells, " fit");
     layout.bits[axis] = std::bit_width(static_cast<uint64_t>(extent) - 1);
   }
   return layout;
@@ -118,7 +119,7 @@ Buffer<typename Form::Entry> pack(const T* points, int64_t N, double voxel_size,
       finite[block] = all_finite;
     }
   });
-  for (const bool block : finite) STD_TORCH_CHECK(block, "points must be finite");
+  for (const bool block : finite) check_value(block, "points must be finite");
   return entries;
 }
 

@@ -30,8 +30,8 @@ def superpoints_of_mesh(points: Tensor, faces: Tensor, k_threshold: float = 0.01
             ScanNet's published segments have 20.
 
     Raises:
-        ValueError: shapes, dtypes, devices or numbers that do not fit.
-        RuntimeError: a face names a vertex that does not exist; on CUDA a device-side assertion.
+        ValueError: shapes, dtypes, devices or numbers that do not fit, a face that names a vertex that does not exist
+            (on CUDA a device-side assertion).
     """
     return felzenszwalb(*mesh_edges(points, faces), len(points), k_threshold, min_size)
 

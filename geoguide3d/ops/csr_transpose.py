@@ -35,8 +35,8 @@ def csr_transpose(ids: Tensor, offsets: Tensor | None, count: int) -> tuple[Tens
         offsets: (K + 1,) int64; None where owner k has the one id ids[k]. Then this is the stable sort of the ids.
 
     Raises:
-        ValueError: shapes, dtypes or devices that do not fit, offsets that fall or do not lead from 0 to E.
-        RuntimeError: an id outside [0, count); on CUDA a device-side assertion.
+        ValueError: shapes, dtypes or devices that do not fit, offsets that fall or do not lead from 0 to E, an id
+            outside [0, count). On CUDA what tensors hold is checked by device-side assertions.
     """
     if ids.ndim != 1 or ids.dtype != torch.int64:
         raise ValueError(f"ids must be (E,) int64, got {tuple(ids.shape)} {ids.dtype}")
@@ -103,13 +103,23 @@ def check_offsets(offsets: Tensor, entries: int, device: torch.device) -> None:
 # --- reference, shape and registration --------------------------------------------------------------------------------
 
 
-def pairs(ids: Tensor | None, offsets: Tensor | None, rows: int) -> tuple[Tensor, Tensor]:
-    """Returns (ids, owners), both (E,), of a list; `rows` is E where there are no ids. For references."""
+def pairs(ids: Tensor | None, offsets: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
+    """Returns (ids, owners), both (E,), of a list of ids in [0, count); of all of them where `ids` is None."""
+    if ids is not None:
+        check_range(ids, count, "index")
     if offsets is None:
         assert ids is not None
         return ids, torch.arange(len(ids), device=ids.device)
     owners = torch.arange(len(offsets) - 1, device=offsets.device).repeat_interleave(offsets.diff())
-    return torch.arange(rows, device=offsets.device) if ids is None else ids, owners
+    return torch.arange(count, device=offsets.device) if ids is None else ids, owners
+
+
+def check_range(ids: Tensor, count: int, name: str) -> None:
+    """Raises ValueError, with the first offender, unless all ids are in [0, count). For references."""
+    outside = ((ids < 0) | (ids >= count)).nonzero()
+    if len(outside):
+        place = tuple(outside[0].tolist())
+        raise ValueError(f"{name}{list(place)} = {int(ids[place])} is outside [0, {count})")
 
 
 def csr_transpose_reference(ids: Tensor | None, offsets: Tensor | None, count: int) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import geoguide3d.ops.kernels  # noqa: F401  registers the compiled kernels, where there are any
+from geoguide3d.ops.csr_transpose import check_range
 
 MESH = "geoguide3d::mesh_edges"
 WEIGHTS = "geoguide3d::edge_weights"
@@ -32,8 +33,8 @@ def mesh_edges(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
         faces: (F, 3) int64 rows of vertices.
 
     Raises:
-        ValueError: shapes, dtypes or devices that do not fit.
-        RuntimeError: a vertex outside [0, N); on CUDA a device-side assertion.
+        ValueError: shapes, dtypes or devices that do not fit, a vertex outside [0, N) (on CUDA a device-side
+            assertion).
     """
     _check_vectors("vertices", vertices)
     _check_ids("faces", faces, 3, vertices.device)
@@ -52,7 +53,7 @@ def edge_weights(points: Tensor, normals: Tensor, edges: Tensor) -> Tensor:
         edges: (E, 2) int64 rows of points. Directed: (a, b) and (b, a) may weigh differently.
 
     Raises:
-        ValueError, RuntimeError: as `mesh_edges`.
+        ValueError: as `mesh_edges`.
     """
     _check_vectors("points", points)
     _check_vectors("normals", normals)
@@ -87,8 +88,8 @@ def felzenszwalb(
         min_size: `segMinVerts` of the segmentator, in points.
 
     Raises:
-        ValueError: shapes, dtypes, devices or numbers that do not fit.
-        RuntimeError: a point outside [0, num_points); on CUDA a device-side assertion.
+        ValueError: shapes, dtypes, devices or numbers that do not fit, a point outside [0, num_points) (on CUDA a
+            device-side assertion).
     """
     _check_ids("edges", edges, 2, weights.device)
     if weights.shape != edges.shape[:1] or weights.dtype != torch.float32:
@@ -124,6 +125,7 @@ def _check_ids(name: str, ids: Tensor, columns: int, device: torch.device) -> No
 
 
 def mesh_edges_reference(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
+    check_range(faces, len(vertices), "faces")
     a, b, c = vertices[faces].unbind(1)
     (ux, uy, uz), (vx, vy, vz) = (b - a).unbind(1), (c - a).unbind(1)
     cross = torch.stack([uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx], 1)
@@ -147,6 +149,7 @@ def mesh_edges_reference(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tenso
 
 
 def edge_weights_reference(points: Tensor, normals: Tensor, edges: Tensor) -> Tensor:
+    check_range(edges, len(points), "edges")
     a, b = edges.unbind(1)
     step = points[b] - points[a]
     direction = step / _length(step)[:, None]
@@ -168,6 +171,7 @@ def _length(a: Tensor) -> Tensor:
 def felzenszwalb_reference(
     edges: Tensor, weights: Tensor, num_points: int, k_threshold: float, min_size: int
 ) -> Tensor:
+    check_range(edges, num_points, "edges")
     exists = ~weights.isnan()
     sorted_weights, order = weights[exists].sort(stable=True)
     pairs = edges[exists][order].tolist()

@@ -89,8 +89,8 @@ def fuse_views(
         bilinear: blend the four nearest rows instead of taking the one of the pixel that uv rounds to.
 
     Raises:
-        ValueError: shapes, dtypes, strides or devices that do not fit; maps or weights that require a gradient.
-        RuntimeError: sightings that break the rules above, and then nothing is added; on CUDA a device-side assertion.
+        ValueError: shapes, dtypes, strides or devices that do not fit; maps or weights that require a gradient;
+            sightings that break the rules above, and then nothing is added (on CUDA a device-side assertion).
     """
     maps = maps[None] if maps.ndim == 3 else maps
     _check_maps(maps, image_size)
@@ -220,7 +220,7 @@ def _check_values(points: int, sightings: Sequence[Tensor], weights: Tensor | No
     point_ids, uv, offsets = sightings
     limits = offsets.tolist()
     if limits[0] != 0 or limits[-1] != len(point_ids) or sorted(limits) != limits:
-        raise RuntimeError(f"offsets must ascend from 0 to {len(point_ids)}, got {limits}")
+        raise ValueError(f"offsets must ascend from 0 to {len(point_ids)}, got {limits}")
     valid = (point_ids >= 0) & (point_ids < points)
     pixel = uv.round()
     valid &= ((pixel >= 0) & (pixel < pixel.new_tensor(image_size))).all(1)
@@ -229,13 +229,13 @@ def _check_values(points: int, sightings: Sequence[Tensor], weights: Tensor | No
     if not bool(valid.all()):
         e = int(valid.long().argmin())
         (u, v), weight = uv[e].tolist(), 1.0 if weights is None else float(weights[e])
-        raise RuntimeError(
+        raise ValueError(
             f"sighting {e}: point {int(point_ids[e])} of {points} at ({u:g}, {v:g}) in an image of "
             f"{image_size[0]} x {image_size[1]} with weight {weight:g}"
         )
     for begin, end in pairwise(limits):
         if not bool((point_ids[begin:end].diff() > 0).all()):
-            raise RuntimeError("point_ids must ascend strictly within a view")
+            raise ValueError("point_ids must ascend strictly within a view")
 
 
 def _no_shape(

@@ -9,9 +9,9 @@ from torch import Tensor
 
 import geoguide3d.ops.kernels  # noqa: F401  registers the compiled kernels, where there are any
 from geoguide3d.ops import scalar_gradients
+from geoguide3d.ops.unit_rows import through_unit_rows, unit_rows
 
 NAME = "geoguide3d::gram_mse"
-SHORTEST_ROW = 1e-8  # csrc/row_length.h
 
 Form = Literal["auto", "tiled", "factored"]
 FORMS: tuple[Form, ...] = ("auto", "tiled", "factored")
@@ -67,12 +67,16 @@ def gram_mse_reference(
     geometric: Tensor, semantic: Tensor, normalize: bool, form: int, gradients: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     dtype = _result_dtype(geometric, semantic)
-    sides = [side.detach().to(dtype).requires_grad_() for side in (geometric, semantic)]
-    with torch.enable_grad():
-        g, s = (torch.nn.functional.normalize(side, eps=SHORTEST_ROW) if normalize else side for side in sides)
-        value = (g @ g.T - s @ s.T).square().sum() / max(1, geometric.shape[0]) ** 2
-    by_g, by_s = torch.autograd.grad(value, sides)
-    return value.detach(), by_g if gradients & 1 else by_g[:0], by_s if gradients & 2 else by_s[:0]
+    g, s = geometric.to(dtype), semantic.to(dtype)
+    if normalize:
+        (g, g_lengths), (s, s_lengths) = unit_rows(g), unit_rows(s)
+    pairs = max(1, geometric.shape[0]) ** 2
+    difference = g @ g.T - s @ s.T
+    by_g, by_s = 4 / pairs * difference @ g, -4 / pairs * difference @ s
+    if normalize:
+        by_g, by_s = through_unit_rows(by_g, g, g_lengths), through_unit_rows(by_s, s, s_lengths)
+    value = difference.square().sum() / pairs
+    return value, by_g if gradients & 1 else by_g[:0], by_s if gradients & 2 else by_s[:0]
 
 
 def _result_dtype(geometric: Tensor, semantic: Tensor) -> torch.dtype:

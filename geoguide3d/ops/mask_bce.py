@@ -7,9 +7,10 @@ from torch import Tensor
 
 import geoguide3d.ops.kernels  # noqa: F401  registers the compiled kernels, where there are any
 from geoguide3d.ops import scalar_gradients
+from geoguide3d.ops.csr_transpose import check_range
+from geoguide3d.ops.unit_rows import through_unit_rows, unit_rows
 
 NAME = "geoguide3d::mask_bce"
-SHORTEST_ROW = 1e-8  # csrc/row_length.h
 
 
 def mask_bce(
@@ -40,15 +41,15 @@ def mask_bce(
         float64 where a feature is float64, else float32 (half types are multiplied in float32).
 
     Raises:
-        ValueError: shapes, dtypes or devices that do not fit.
-        RuntimeError: offsets that descend or do not end at E, a point outside [0, N) or twice in a mask (on CUDA a
-            device-side assertion); or a second derivative is asked for.
+        ValueError: shapes, dtypes or devices that do not fit, offsets that descend or do not end at E, a point outside
+            [0, N) or twice in a mask (what tensors hold is checked by device-side assertions on CUDA).
+        RuntimeError: a second derivative is asked for.
     """
     _check(mask_features, point_features, offsets, point_ids)
     if torch.float64 in (mask_features.dtype, point_features.dtype):
         point_features = point_features.double()
     dtype = torch.float64 if point_features.dtype == torch.float64 else torch.float32
-    queries = scale * torch.nn.functional.normalize(mask_features.to(dtype), eps=SHORTEST_ROW)
+    queries = scale * unit_rows(mask_features.to(dtype))[0]
     wanted = scalar_gradients.wanted_gradients(queries, point_features)
     value, _, _ = torch.ops.geoguide3d.mask_bce(queries, point_features, offsets, point_ids, balanced, wanted)
     assert isinstance(value, Tensor)
@@ -90,29 +91,26 @@ def mask_bce_reference(
         held = inside.sum(1, keepdim=True)
         weights = torch.where(inside > 0, n / (2 * held), n / (2 * (n - held)))
         weights = torch.where((held == 0) | (held == n), 1.0, weights)
-    leaves = [leaf.detach().to(queries.dtype).requires_grad_() for leaf in (queries, points)]
-    with torch.enable_grad():
-        logits = leaves[0] @ torch.nn.functional.normalize(leaves[1], eps=SHORTEST_ROW).T
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, inside, weights, reduction="sum")
-        value = loss / max(1, m * n)
-    by_queries, by_points = torch.autograd.grad(value, leaves)
-    return (
-        value.detach(),
-        by_queries if gradients & 1 else by_queries[:0],
-        by_points if gradients & 2 else by_points[:0],
-    )
+    weights = weights / max(1, m * n)
+    unit, lengths = unit_rows(points.to(queries.dtype))
+    logits = queries @ unit.T
+    value = torch.nn.functional.binary_cross_entropy_with_logits(logits, inside, weights, reduction="sum")
+    slopes = weights * (logits.sigmoid() - inside)
+    by_queries, by_points = slopes @ unit, through_unit_rows(slopes.T @ queries, unit, lengths)
+    return value, by_queries if gradients & 1 else by_queries[:0], by_points if gradients & 2 else by_points[:0]
 
 
 def _dense_masks(offsets: Tensor, point_ids: Tensor, n: int, like: Tensor) -> Tensor:
     """Returns (M, N) of 0 and 1."""
     masks = offsets.shape[0] - 1
     if offsets[0] != 0 or offsets[-1] != len(point_ids) or bool((offsets.diff() < 0).any()):
-        raise RuntimeError(f"offsets must ascend from 0 to {len(point_ids)}, got {offsets.tolist()}")
+        raise ValueError(f"offsets must ascend from 0 to {len(point_ids)}, got {offsets.tolist()}")
+    check_range(point_ids, n, "point_ids")
     of_mask = torch.repeat_interleave(torch.arange(masks, device=offsets.device), offsets.diff())
     count = torch.zeros(masks, n, device=like.device, dtype=like.dtype)
     count.index_put_((of_mask, point_ids), count.new_ones(()), accumulate=True)
     if bool((count > 1).any()):
-        raise RuntimeError("a mask holds a point twice")
+        raise ValueError("a mask holds a point twice")
     return count
 
 

@@ -40,8 +40,8 @@ def segment_sum(values: Tensor, index: Tensor, num_segments: int) -> Tensor:
         float64 for float64 values, float32 for all others (half types are added up in float32).
 
     Raises:
-        ValueError: shapes, dtypes or devices that do not fit.
-        RuntimeError: an index outside [0, num_segments); on CUDA a device-side assertion.
+        ValueError: shapes, dtypes or devices that do not fit, an index outside [0, num_segments) (on CUDA a device-side
+            assertion).
     """
     return _sum(values, dense_rows(values, index, num_segments))
 
@@ -58,8 +58,8 @@ def segment_sum_csr(values: Tensor, offsets: Tensor, row_ids: Tensor | None = No
         float64 for float64 values, float32 for all others (half types are added up in float32).
 
     Raises:
-        ValueError: shapes, dtypes or devices that do not fit; on the CPU offsets that fall or do not lead from 0 to E.
-        RuntimeError: a row id outside [0, N); on CUDA a device-side assertion, also for offsets.
+        ValueError: shapes, dtypes or devices that do not fit, offsets that fall or do not lead from 0 to E, a row id
+            outside [0, N). On CUDA what tensors hold is checked by device-side assertions.
     """
     return _sum(values, listed_rows(values, offsets, row_ids))
 
@@ -87,7 +87,7 @@ def weighted_segment_mean(
         eps: keeps segments whose weights are all (nearly) 0 finite.
 
     Raises:
-        ValueError, RuntimeError: as `segment_sum`.
+        ValueError: as `segment_sum`.
     """
     return _weighted_mean(values, weights, dense_rows(values, index, num_segments), eps)
 
@@ -172,7 +172,7 @@ def segment_sum_reference(
 def segment_expand_reference(
     segments: Tensor, weights: Tensor | None, segment_ids: Tensor, row_offsets: Tensor | None, dtype: torch.dtype
 ) -> Tensor:
-    ids, owners = pairs(segment_ids, row_offsets, 0)
+    ids, owners = pairs(segment_ids, row_offsets, len(segments))
     count = len(segment_ids) if row_offsets is None else len(row_offsets) - 1
     rows = segments.new_zeros(count, segments.shape[1]).index_add(0, owners, segments.index_select(0, ids))
     return (rows if weights is None else rows * weights[:, None]).to(dtype)

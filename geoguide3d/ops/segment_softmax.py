@@ -24,7 +24,7 @@ def segment_softmax(scores: Tensor, index: Tensor, num_segments: int) -> Tensor:
         num_segments: S.
 
     Raises:
-        ValueError, RuntimeError: as `segment_sum`.
+        ValueError: as `segment_sum`.
     """
     table = _as_table(scores)
     return _softmax(table, dense_rows(table, index, num_segments)).reshape(scores.shape)
@@ -38,7 +38,7 @@ def segment_softmax_csr(scores: Tensor, offsets: Tensor) -> Tensor:
         offsets: (S + 1,) int64, rising from 0 to N: segment s has scores[offsets[s]:offsets[s + 1]].
 
     Raises:
-        ValueError, RuntimeError: as `segment_sum_csr`.
+        ValueError: as `segment_sum_csr`.
     """
     table = _as_table(scores)
     return _softmax(table, listed_rows(table, offsets, None)).reshape(scores.shape)

@@ -43,7 +43,7 @@ def voxel_hash(points: Tensor, voxel_size_m: float) -> tuple[Tensor, Tensor, Ten
         return cells, point_of_voxel, voxel_of_point
     try:
         cells, point_of_voxel, voxel_of_point = torch.ops.geoguide3d.voxel_hash(points, voxel_size_m)
-    except RuntimeError:
+    except (ValueError, RuntimeError):
         _check_extent(points, voxel_size_m)
         raise
     return cells, point_of_voxel, voxel_of_point

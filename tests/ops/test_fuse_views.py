@@ -350,7 +350,7 @@ def test_there_is_no_gradient_and_asking_for_one_is_an_error() -> None:
 def test_rejects_sightings_that_break_the_rules_and_adds_nothing(change: dict[str, Tensor], message: str) -> None:
     state = FusionState.empty(5, 2)
     sightings = Sightings(torch.arange(3), torch.zeros(3, 2).double())._replace(**change)
-    with pytest.raises(RuntimeError, match=message):
+    with pytest.raises(ValueError, match=message):
         fuse_views(state, torch.ones(7, 9, 2), sightings, SIZE)
     assert_same(state, FusionState.empty(5, 2))
 

@@ -13,7 +13,8 @@ import torch
 
 from geoguide3d.ops.kernels import compiled
 
-PACKAGE = Path(__file__).parents[2] / "geoguide3d"
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "geoguide3d"
 SUFFIX = ".abi3.so"
 NOT_A_LIBRARY = b"this is text"
 
@@ -28,6 +29,17 @@ from geoguide3d import ops
 assert ops.__file__.startswith(FOLDER), ops.__file__
 sums = ops.segment_sum(torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([1, 0, 1]), 2)
 print(ops.compiled, sums.flatten().tolist())
+"""
+
+TESTS_OF_THE_OPS = """
+import sys
+sys.meta_path[:] = [finder for finder in sys.meta_path if "Editable" not in repr(finder)]
+sys.path.insert(0, ".")
+import pytest
+from geoguide3d import ops
+assert ops.compiled == "none"
+chosen = "known or matches_its or opcheck or gradcheck or reject"
+sys.exit(pytest.main(["-p", "no:cacheprovider", "--ignore=tests/ops/test_kernels.py", "-k", chosen, "tests/ops"]))
 """
 
 
@@ -60,6 +72,16 @@ def test_without_libraries_the_references_run_and_nothing_is_said(package: Path)
     done = run(package)
     assert done.stdout == "none [2.0, 5.0]\n", done.stderr
     assert warnings_in(done) == []
+
+
+def test_the_references_pass_the_tests_of_the_ops_behind_the_dispatcher(tmp_path: Path) -> None:
+    for name in ("geoguide3d", "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    settings = {key: value for key, value in os.environ.items() if not key.startswith("GEOGUIDE3D_")}
+    command = [sys.executable, "-c", TESTS_OF_THE_OPS]
+    done = subprocess.run(command, env=settings, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
 
 
 def test_without_libraries_required_kernels_are_an_import_error_with_the_cure(package: Path) -> None:
