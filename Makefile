@@ -8,7 +8,7 @@ ASAN_TESTS := $(filter-out %/test_allocator.py %/test_kernels.py %/test_includes
 CXX_FILES := $(wildcard csrc/*.cpp csrc/*.h csrc/cpu/*.cpp csrc/cpu/*.h csrc/cuda/*.cu csrc/cuda/*.cuh)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-gpu gpu-bundle check check-cuda check-asan check-resolver bench clean
+.PHONY: help setup demo test test-gpu bench-gpu gpu-bundle check check-cuda check-asan check-resolver bench clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 18
@@ -39,6 +39,9 @@ test: setup  ## run all tests; kernels must be compiled
 test-gpu:  ## on a machine with a GPU: build in place with PYTHON, install nothing, run the GPU tests
 	GEOGUIDE3D_CUDA=1 $(PYTHON) setup.py --quiet build_ext --inplace
 	GEOGUIDE3D_REQUIRE_KERNELS=1 PYTHONPATH=.:gpu_bundle/site $(PYTHON) -m pytest -m gpu tests/ops tests/fusion
+
+bench-gpu:  ## on a machine with a GPU, after test-gpu: run every benchmark with PYTHON, install nothing
+	for file in $(BENCHMARKS); do GEOGUIDE3D_REQUIRE_KERNELS=1 PYTHONPATH=.:gpu_bundle/site $(PYTHON) $$file --json || exit 1; done
 
 gpu-bundle: setup  ## pack what a GPU machine without network needs into gpu_bundle/ (at most 40 MiB)
 	$(RUN) tools/gpu_bundle.py --output gpu_bundle

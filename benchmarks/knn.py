@@ -1,4 +1,4 @@
-"""Neighbours of clouds of 150k points against scipy's k-d tree on all cores and Open3D's.
+"""Neighbours of clouds of 150k points against scipy's k-d tree on all cores and, where it is installed, Open3D's.
 
 "plain" is what one writes without this op: scipy's cKDTree, built the fastest way and asked with workers=-1, with
 its answer as tensors. Torch alone has only N x N distances. Runs on the GPU where there is one and the CUDA kernels are
@@ -7,27 +7,23 @@ built, else on the CPU; scipy and Open3D stay on the CPU.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
+from typing import Any
 
 import measure
 import numpy as np
-import open3d
 import torch
+from cases.furnished_box import box_points
 from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from geoguide3d.ops import compiled, knn, radius
-from geoguide3d.scenes.rooms.room import make_room
 
 N = 150_000
+HAS_OPEN3D = importlib.util.find_spec("open3d") is not None
 DEVICE = "cuda" if compiled == "cuda" and torch.cuda.is_available() else "cpu"
-
-
-def room_points() -> Tensor:
-    """A procedural room's surfaces, about 2 cm apart, in the order of its surfaces."""
-    points = make_room(3).scene().points
-    return points[torch.randperm(len(points))[:N].sort()[0]].contiguous()
 
 
 def lidar_points() -> Tensor:
@@ -58,20 +54,28 @@ def scipy_radius(points: Tensor, r: float) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(offsets), torch.from_numpy(np.concatenate(found))
 
 
-def open3d_search(points: Tensor) -> open3d.core.nns.NearestNeighborSearch:
-    return open3d.core.nns.NearestNeighborSearch(open3d.core.Tensor.from_numpy(points.numpy()))
+def open3d_tensor(points: Tensor) -> Any:
+    import open3d
+
+    return open3d.core.Tensor.from_numpy(points.numpy())
+
+
+def open3d_search(points: Tensor) -> Any:
+    import open3d
+
+    return open3d.core.nns.NearestNeighborSearch(open3d_tensor(points))
 
 
 def open3d_knn(points: Tensor, k: int, queries: Tensor) -> object:
     search = open3d_search(points)
     search.knn_index()
-    return search.knn_search(open3d.core.Tensor.from_numpy(queries.numpy()), k)
+    return search.knn_search(open3d_tensor(queries), k)
 
 
 def open3d_radius(points: Tensor, r: float) -> object:
     search = open3d_search(points)
     search.fixed_radius_index(r)
-    return search.fixed_radius_search(open3d.core.Tensor.from_numpy(points.numpy()), r, sort=True)
+    return search.fixed_radius_search(open3d_tensor(points), r, sort=True)
 
 
 def distances_agree(ours: tuple[Tensor, Tensor], plain: tuple[Tensor, Tensor]) -> None:
@@ -89,8 +93,9 @@ def knn_row(case: str, points: Tensor, k: int, runs: int, queries: Tensor | None
     sides: dict[str, Callable[[], object]] = {
         "ours": lambda: knn(there, k, asked),
         "plain": lambda: scipy_knn(points, k, places),
-        "Open3D": lambda: open3d_knn(points, k, places),
     }
+    if HAS_OPEN3D:
+        sides["Open3D"] = lambda: open3d_knn(points, k, places)
     return measure.compare(f"k={k}, {case}", sides, aim=1.0, runs=runs, check=distances_agree)
 
 
@@ -99,15 +104,16 @@ def radius_row(case: str, points: Tensor, r: float, runs: int) -> measure.Row:
     sides: dict[str, Callable[[], object]] = {
         "ours": lambda: radius(there, r),
         "plain": lambda: scipy_radius(points, r),
-        "Open3D": lambda: open3d_radius(points, r),
     }
+    if HAS_OPEN3D:
+        sides["Open3D"] = lambda: open3d_radius(points, r)
     return measure.compare(f"within {r} m, {case}", sides, aim=1.0, runs=runs, check=counts_agree)
 
 
 def main() -> None:
     options = measure.start(__doc__)
     torch.manual_seed(0)
-    room, lidar, clusters = room_points(), lidar_points(), clusters_and_outliers()
+    room, lidar, clusters = box_points(N), lidar_points(), clusters_and_outliers()
     rows = [knn_row("room", room, k, options.runs) for k in (1, 10, 30)]
     rows += [knn_row("other queries in the room", room, 10, options.runs, room + 0.05 * torch.randn(N, 3))]
     rows += [knn_row("LiDAR", lidar, 10, options.runs), knn_row("clusters, outliers", clusters, 10, options.runs)]

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import measure
 import torch
+from cases.furnished_box import box_points
 from torch import Tensor
 
 from geoguide3d.ops import compiled, voxel_hash
-from geoguide3d.scenes.rooms.room import make_room
 
 VOXEL_SIZE_M = 0.02
 DEVICE = "cuda" if compiled == "cuda" and torch.cuda.is_available() else "cpu"
@@ -28,8 +28,7 @@ def plain_voxels(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def row(n: int, runs: int) -> measure.Row:
-    scan = make_room(3).scene().points
-    points = (scan[torch.randint(0, len(scan), (n,))] + 0.003 * torch.randn(n, 3)).to(DEVICE)
+    points = (box_points(n)[torch.randperm(n)] + 0.003 * torch.randn(n, 3)).to(DEVICE)
     sides: dict[str, measure.Side] = {
         "ours": lambda: voxel_hash(points, VOXEL_SIZE_M),
         "plain": lambda: plain_voxels(points),

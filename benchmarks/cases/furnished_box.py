@@ -37,11 +37,25 @@ def furniture(generator: np.random.Generator) -> Array:
     return np.stack([corner, corner + size], axis=1)
 
 
-def surface_points(boxes: Array, count: int, generator: np.random.Generator) -> Array:
+def furnished_box(generator: np.random.Generator) -> Array:
+    """Returns (1 + PIECES, 2, 3) corners, those of the room first."""
+    return np.concatenate([ROOM_M[None], furniture(generator)])
+
+
+def box_points(count: int) -> Tensor:
+    """Returns (count, 3) float32 points of the box, face after face, as they come from one surface after another."""
+    generator = np.random.default_rng(0)
+    points = surface_points(furnished_box(generator), count, generator, face_after_face=True)
+    return torch.from_numpy(points).float()
+
+
+def surface_points(boxes: Array, count: int, generator: np.random.Generator, face_after_face: bool = False) -> Array:
     """Returns (count, 3) points spread evenly over the faces of the boxes."""
     extent = boxes[:, 1] - boxes[:, 0]
     areas = np.stack([extent[:, 1] * extent[:, 2], extent[:, 0] * extent[:, 2], extent[:, 0] * extent[:, 1]], axis=1)
     face = generator.choice(areas.size, count, p=(areas / areas.sum()).ravel())
+    if face_after_face:
+        face.sort()
     box, axis = face // 3, face % 3
     place = generator.uniform(0, 1, (count, 3))
     place[np.arange(count), axis] = generator.integers(0, 2, count)
@@ -73,7 +87,7 @@ def depth_of(boxes: Array, camera: Camera) -> Tensor:
 
 def make_walk() -> Walk:
     generator = np.random.default_rng(0)
-    boxes = np.concatenate([ROOM_M[None], furniture(generator)])
+    boxes = furnished_box(generator)
     scene = Scene(torch.from_numpy(surface_points(boxes, POINTS, generator)).float(), name="box")
     intrinsics = torch.tensor([[FOCAL, 0, WIDTH / 2 - 0.5], [0, FOCAL, HEIGHT / 2 - 0.5], [0, 0, 1]])
     views = []
