@@ -17,17 +17,15 @@ def spconv_sparse_conv(
         ImportError: spconv is not installed.
     """
     try:
-        from spconv.core import ConvAlgo
-        from spconv.pytorch import functional
+        from spconv.core import ConvAlgo  # type: ignore[import-untyped, import-not-found, unused-ignore]
+        from spconv.pytorch import functional  # type: ignore[import-untyped, import-not-found, unused-ignore]
     except ImportError as error:
         raise ImportError('the engine "spconv" needs spconv: pip install spconv-cu120 (or cu126)') from error
     if 0 in (len(features), neighbours.shape[1]):  # spconv refuses empty tensors
         return sparse_conv(features, weight, bias, neighbours, transposed)
     pairs, counts = _pairs(neighbours)
-    taps = (weight.shape[1], 1, 1)  # spconv only multiplies the three, its weights are (D, k, k, k, C)
-    out = functional.indice_conv(
-        features, weight.unflatten(1, taps).contiguous(), pairs, counts, neighbours.shape[1], ConvAlgo.Native
-    )
+    filters = weight[:, :, None, None].contiguous()  # (D, K, 1, 1, C); spconv only multiplies the three in the middle
+    out = functional.indice_conv(features, filters, pairs, counts, neighbours.shape[1], ConvAlgo.Native)
     assert isinstance(out, Tensor)
     return out if bias is None else out + bias  # its CPU kernel takes no bias outside training
 
