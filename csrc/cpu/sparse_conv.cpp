@@ -106,11 +106,17 @@ struct Convolution {
   void add_tap(const Pair* pairs, int64_t count, const T* columns, const T* zeros, T* sums, int64_t spare) const {
     const T* rows[kRows];
     T* outputs[kRows];
+    constexpr int64_t kAhead = 2 * kRows;  // rows lie anywhere, which no processor foresees
     for (int64_t e = 0; e < count; e += kRows) {
       for (int64_t r = 0; r < kRows; ++r) {
         const bool there = e + r < count;
         rows[r] = there ? features + pairs[e + r].row * C : zeros;
         outputs[r] = sums + (there ? pairs[e + r].output : spare) * kPanel<T>;
+        if (e + kAhead + r >= count) continue;
+        const T* next = features + pairs[e + kAhead + r].row * C;
+        __builtin_prefetch(next);
+        __builtin_prefetch(next +
+                           std::min<int64_t>(C, 64 / sizeof(T)));  // its second line; others follow of themselves
       }
       add_products(rows, 1, columns, kPanel<T>, C, outputs);
     }

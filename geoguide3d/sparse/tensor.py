@@ -72,7 +72,8 @@ class SparseTensor:
 
         Args:
             features: (M, C) floats.
-            cells: (M, 4) int64: batch, x, y, z, in any order, no cell twice; batch at least 0, x y z in [0, 2¹⁶).
+            cells: (M, 4) int64: batch, x, y, z, in any order, no cell twice; all in [0, 2¹⁶). Layers are fastest on
+                cells in lexicographic order, as `voxel_hash` returns them.
 
         Raises:
             ValueError: shapes, dtypes or devices that do not fit, a coordinate out of range. A cell that occurs twice
