@@ -7,6 +7,7 @@ from geoguide3d.ops.csr_transpose import csr_transpose
 from geoguide3d.ops.felzenszwalb import edge_weights, felzenszwalb, mesh_edges
 from geoguide3d.ops.fuse_views import FusionState, Sightings, fuse_views
 from geoguide3d.ops.gram_mse import gram_mse
+from geoguide3d.ops.kernel_map import strided_map, submanifold_map
 from geoguide3d.ops.kernels import compiled
 from geoguide3d.ops.knn import knn, radius
 from geoguide3d.ops.mask_bce import mask_bce
@@ -22,6 +23,7 @@ from geoguide3d.ops.segment_reduce import (
     weighted_segment_mean_csr,
 )
 from geoguide3d.ops.segment_softmax import segment_softmax, segment_softmax_csr
+from geoguide3d.ops.sparse_conv import sparse_conv
 from geoguide3d.ops.splat_depth import splat_depth
 from geoguide3d.ops.voxel_hash import voxel_hash
 
@@ -56,7 +58,10 @@ __all__ = [
     "segment_softmax_csr",
     "segment_sum",
     "segment_sum_csr",
+    "sparse_conv",
     "splat_depth",
+    "strided_map",
+    "submanifold_map",
     "voxel_hash",
     "weighted_segment_mean",
     "weighted_segment_mean_csr",

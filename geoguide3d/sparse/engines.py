@@ -1,0 +1,59 @@
+"""What computes kernel maps and convolutions: compiled kernels or plain torch. The same weights and maps in all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from geoguide3d.ops.kernel_map import (
+    strided_map,
+    strided_map_reference,
+    submanifold_map,
+    submanifold_map_reference,
+)
+from geoguide3d.ops.sparse_conv import sparse_conv, sparse_conv_reference
+
+Convolve = Callable[[Tensor, Tensor, Tensor | None, Tensor, Tensor | None], Tensor]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Three functions, with the arguments and results of `geoguide3d.ops` of the same names."""
+
+    submanifold_map: Callable[[Tensor, int], Tensor]
+    strided_map: Callable[[Tensor, int], tuple[Tensor, Tensor, Tensor]]
+    sparse_conv: Convolve
+
+
+ENGINES = {
+    "csrc": Engine(submanifold_map, strided_map, sparse_conv),
+    "torch": Engine(submanifold_map_reference, strided_map_reference, sparse_conv_reference),
+}
+_DEFAULT = "csrc"  # where no kernel is built, its operators run the references
+
+_chosen: ContextVar[str] = ContextVar("sparse_engine", default=_DEFAULT)
+
+
+def current_engine() -> Engine:
+    """Returns the engine that layers run on."""
+    return ENGINES[_chosen.get()]
+
+
+@contextmanager
+def sparse_engine(name: str) -> Iterator[None]:
+    """Runs the layers inside on one engine: "csrc" (compiled kernels, the default) or "torch" (plain reference).
+
+    Raises:
+        ValueError: an engine that is not there.
+    """
+    if name not in ENGINES:
+        raise ValueError(f"sparse_engine must be one of {sorted(ENGINES)}, got {name!r}")
+    token = _chosen.set(name)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
