@@ -101,10 +101,12 @@ class PTv3Config:
                 raise ValueError(f"the checkpoint's config has {key} = {config[key]!r}, but {reason}")
         if unknown := sorted(config.keys() - names - _FIXED.keys() - _WITHOUT_EFFECT):
             _log.warning("the checkpoint's config has keys that are not known here: %s", ", ".join(unknown))
-        known = {key: config[key] for key in names & config.keys()}
+        known: dict[str, Any] = {key: config[key] for key in names & config.keys()}
         order = known["order"]
         known["order"] = (order,) if isinstance(order, str) else order
-        return cls(**{key: tuple(value) if isinstance(value, list | tuple) else value for key, value in known.items()})
+        for key, value in known.items():
+            known[key] = tuple(value) if isinstance(value, list) else value
+        return cls(**known)
 
 
 _ALL_ORDERS: dict[str, Any] = {"in_channels": 9, "order": ORDERS, "stride": (2, 2, 2, 2), "mask_token": True}

@@ -26,7 +26,7 @@ class PatchAttention(nn.Module):
         """Returns (M, C): what each voxel takes from the voxels of its patch; features (M, C)."""
         channels = features.shape[1]
         slots = max(1, _VALUES_PER_CHUNK // (4 * channels * patches.size)) * patches.size
-        taken = [self._attend(features[rows], patches.size) for rows in patches.rows.split(slots)]
+        taken = [self._attend(features[rows], patches.size) for rows in torch.split(patches.rows, slots)]
         return torch.cat(taken)[patches.slot_of_row]
 
     def _attend(self, slots: Tensor, size: int) -> Tensor:
@@ -80,4 +80,4 @@ def in_chunks(function: Callable[[Tensor], Tensor], rows: Tensor, widest: int) -
         function: takes and gives one row for one row.
         widest: values per row of its widest intermediate result.
     """
-    return torch.cat([function(part) for part in rows.split(max(1, _VALUES_PER_CHUNK // widest))])
+    return torch.cat([function(part) for part in torch.split(rows, max(1, _VALUES_PER_CHUNK // widest))])

@@ -64,19 +64,19 @@ def pool_cells(cells: Tensor, stride: int) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class NodeFeatures:
-    """Features at the voxels of one level, and which of them each voxel of the finest level reads.
+    """Features at the voxels of one level, and which of them each row of something finer reads.
 
     Args:
         features: (M, G), those of the level and of all coarser ones side by side, the level's own first.
-        node_of_voxel: (M of the finest level,) int64, rows of features.
+        node_of_row: (R,) int64, rows of features: of R voxels of the finest level, or of points.
     """
 
     features: Tensor
-    node_of_voxel: Tensor
+    node_of_row: Tensor
 
-    def per_voxel(self) -> Tensor:
-        """Returns (M of the finest level, G)."""
-        return self.features[self.node_of_voxel]
+    def per_row(self) -> Tensor:
+        """Returns (R, G)."""
+        return self.features[self.node_of_row]
 
 
 def up_cast(levels: Sequence[Level], to: int) -> NodeFeatures:
@@ -90,8 +90,8 @@ def up_cast(levels: Sequence[Level], to: int) -> NodeFeatures:
     features = levels[-1].features
     for finer in range(len(levels) - 2, to - 1, -1):
         features = torch.cat([levels[finer].features, features[levels[finer + 1].row_of_finer]], dim=1)
-    node_of_voxel = torch.arange(len(levels[0].cells), device=levels[0].cells.device)
+    node_of_row = torch.arange(len(levels[0].cells), device=levels[0].cells.device)
     for level in levels[1 : to + 1]:
         assert level.row_of_finer is not None  # of every level but the finest
-        node_of_voxel = level.row_of_finer[node_of_voxel]
-    return NodeFeatures(features, node_of_voxel)
+        node_of_row = level.row_of_finer[node_of_row]
+    return NodeFeatures(features, node_of_row)

@@ -64,8 +64,8 @@ def assert_levels_are(levels: list[Level], recorded: dict[str, Tensor], atol: fl
         if level.row_of_finer is not None:
             found[f"stage{stage}.pooling_inverse"] = level.row_of_finer
     nodes = up_cast(levels, 2)
-    found |= {"upcast.stage2_concat": nodes.features, "upcast.index": nodes.node_of_voxel}
-    found["upcast.feat"] = nodes.per_voxel()
+    found |= {"upcast.stage2_concat": nodes.features, "upcast.index": nodes.node_of_row}
+    found["upcast.feat"] = nodes.per_row()
     errors, compared = {}, 0
     for name, expected in recorded.items():
         whole, _, every = name.partition("_rows_every")
@@ -102,7 +102,7 @@ def test_default_is_upstreams(default: PTv3Encoder, folder: Path) -> None:
     levels = encode(default, folder, ("main",))
     assert_levels_are(levels, recorded, DEFAULT_ATOL)
     assert up_cast(levels, 2).features.shape[1] == 1088
-    assert up_cast(levels, 0).per_voxel().shape == (6876, 1232)
+    assert up_cast(levels, 0).per_row().shape == (6876, 1232)
 
 
 def test_names_and_shapes_are_upstreams(folder: Path) -> None:
@@ -127,8 +127,8 @@ def test_rows_keep_the_order_of_the_input(tiny: PTv3Encoder) -> None:
     values = torch.randn(700, 9, generator=generator)
     turn = torch.randperm(700, generator=generator)
     with torch.inference_mode():
-        straight = up_cast(tiny(values, cells, values[:, :3]), 0).per_voxel()
-        turned = up_cast(tiny(values[turn], cells[turn], values[turn, :3]), 0).per_voxel()
+        straight = up_cast(tiny(values, cells, values[:, :3]), 0).per_row()
+        turned = up_cast(tiny(values[turn], cells[turn], values[turn, :3]), 0).per_row()
     assert torch.allclose(turned, straight[turn], atol=TINY_ATOL, rtol=0)
 
 

@@ -84,12 +84,12 @@ def test_up_cast_sets_all_coarser_features_behind(to: int) -> None:
     ]
     nodes = up_cast(levels, to)
     assert nodes.features.shape == (len(cells[to]), 3 - to)
-    per_voxel = nodes.per_voxel()
+    per_row = nodes.per_row()
     assert rows[1] is not None
     assert rows[2] is not None
     chain = [torch.arange(200), rows[1], rows[2][rows[1]]]
     for column, level in enumerate(range(to, 3)):
-        assert torch.equal(per_voxel[:, column], chain[level] * 10 + level)
+        assert torch.equal(per_row[:, column], chain[level] * 10 + level)
 
 
 def test_up_cast_rejects_a_level_that_is_not_there() -> None:
