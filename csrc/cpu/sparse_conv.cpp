@@ -1,0 +1,230 @@
+#include "../sparse_conv.h"
+
+#include <torch/csrc/stable/library.h>
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "check_value.h"
+#include "radix_sort.h"
+#include "row_products.h"
+
+namespace geoguide3d::cpu {
+namespace {
+
+using torch::stable::new_empty;
+using torch::stable::parallel_for;
+
+constexpr int64_t kTile = 512;   // outputs that a thread takes at a time
+constexpr int64_t kChunk = 256;  // pairs whose products a weight's gradient adds in registers
+
+int64_t ceil_divide(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+// An output and the row that it reads.
+struct Pair {
+  int32_t row, output;
+};
+
+// Pairs of a tap for outputs [first, last), outputs counted from first. Writes last - first + 1 places. Returns their
+// number, or -1 where a row is outside [-1, M).
+int64_t find_pairs(const int32_t* neighbours, int64_t first, int64_t last, int64_t M, Pair* pairs) {
+  int64_t count = 0;
+  bool inside = true;
+  for (int64_t p = first; p < last; ++p) {
+    const int32_t row = neighbours[p];
+    pairs[count] = {row, static_cast<int32_t>(p - first)};
+    count += row >= 0;
+    inside &= row >= -1 && row < M;
+  }
+  return inside ? count : -1;
+}
+
+void check_rows(const Tensor& neighbours, int64_t M, const std::vector<char>& valid) {
+  if (std::all_of(valid.begin(), valid.end(), [](char v) { return v; })) return;
+  const int32_t* rows = neighbours.const_data_ptr<int32_t>();
+  for (int64_t i = 0; i < neighbours.numel(); ++i)
+    check_value(-1 <= rows[i] && rows[i] < M, "neighbours[", i / neighbours.size(1), ", ", i % neighbours.size(1),
+                "] = ", rows[i], " is outside [-1, ", M, ")");
+}
+
+// (K, panels, C, kPanel): the columns that add_products takes, zeros beyond D.
+template <typename T>
+Buffer<T> pack_weight(const Tensor& weight) {
+  const int64_t D = weight.size(0), K = weight.size(1), C = weight.size(2), panels = ceil_divide(D, kPanel<T>);
+  const T* data = weight.const_data_ptr<T>();
+  const int64_t by_d = weight.stride(0), by_k = weight.stride(1), by_c = weight.stride(2);
+  Buffer<T> packed = make_buffer<T>(K * panels * C * kPanel<T>);
+  parallel_for(0, K * panels, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t first = item % panels * kPanel<T>, width = std::min(kPanel<T>, D - first);
+      const T* in = data + item / panels * by_k + first * by_d;
+      T* out = packed.get() + item * C * kPanel<T>;
+      for (int64_t c = 0; c < C; ++c)
+        for (int64_t d = 0; d < kPanel<T>; ++d) out[c * kPanel<T> + d] = d < width ? in[c * by_c + d * by_d] : T{0};
+    }
+  });
+  return packed;
+}
+
+template <typename T>
+struct Convolution {
+  const T* features;
+  const T* weight;  // packed
+  const T* bias;    // null: 0
+  const int32_t* neighbours;
+  T* out;
+  int64_t M, C, D, K, P;
+
+  int64_t panels() const { return ceil_divide(D, kPanel<T>); }
+
+  // Outputs [first, last) of panels [begin, end). Returns false, and writes nothing, where a row is out of range. The
+  // outputs of a panel stay in cache while all taps are added.
+  bool tile(int64_t first, int64_t last, int64_t begin, int64_t end) const {
+    std::vector<Pair> pairs(K * (last - first) + 1);
+    std::vector<int64_t> offsets(K + 1);
+    for (int64_t k = 0; k < K; ++k) {
+      const int64_t count = find_pairs(neighbours + k * P, first, last, M, pairs.data() + offsets[k]);
+      if (count < 0) return false;
+      offsets[k + 1] = offsets[k] + count;
+    }
+    std::vector<T> sums((last - first + 1) * kPanel<T>), zeros(C);  // the last row takes what fills up groups of rows
+    for (int64_t panel = begin; panel < end; ++panel) {
+      const int64_t width = std::min(kPanel<T>, D - panel * kPanel<T>);
+      for (int64_t p = 0; p <= last - first; ++p)
+        for (int64_t d = 0; d < width; ++d) sums[p * kPanel<T> + d] = bias ? bias[panel * kPanel<T> + d] : T{0};
+      for (int64_t k = 0; k < K; ++k)
+        add_tap(pairs.data() + offsets[k], offsets[k + 1] - offsets[k], weight + (k * panels() + panel) * C * kPanel<T>,
+                zeros.data(), sums.data(), last - first);
+      for (int64_t p = first; p < last; ++p)
+        std::copy_n(sums.data() + (p - first) * kPanel<T>, width, out + p * D + panel * kPanel<T>);
+    }
+    return true;
+  }
+
+  void add_tap(const Pair* pairs, int64_t count, const T* columns, const T* zeros, T* sums, int64_t spare) const {
+    const T* rows[kRows];
+    T* outputs[kRows];
+    for (int64_t e = 0; e < count; e += kRows) {
+      for (int64_t r = 0; r < kRows; ++r) {
+        const bool there = e + r < count;
+        rows[r] = there ? features + pairs[e + r].row * C : zeros;
+        outputs[r] = sums + (there ? pairs[e + r].output : spare) * kPanel<T>;
+      }
+      add_products(rows, columns, C, outputs);
+    }
+  }
+};
+
+Tensor sparse_conv(const Tensor& features, const Tensor& weight, const std::optional<Tensor>& bias,
+                   const Tensor& neighbours, const std::optional<Tensor>&) {
+  check_weight(features, weight, bias, neighbours);
+  const Tensor f = torch::stable::contiguous(features), n = torch::stable::contiguous(neighbours);
+  const std::optional<Tensor> b = contiguous(bias);
+  const int64_t P = n.size(1), D = weight.size(0);
+  const Tensor out = new_empty(f, {P, D});
+  with_accumulator_dtype(f.scalar_type(), "sparse_conv", [&](auto zero) {
+    using T = decltype(zero);
+    const Buffer<T> packed = pack_weight<T>(weight);
+    const Convolution<T> convolution{f.const_data_ptr<T>(),
+                                     packed.get(),
+                                     data_or_null<T>(b),
+                                     n.const_data_ptr<int32_t>(),
+                                     out.mutable_data_ptr<T>(),
+                                     f.size(0),
+                                     f.size(1),
+                                     D,
+                                     n.size(0),
+                                     P};
+    // Few outputs are shared out by their columns, too. Neither division changes a sum.
+    const int64_t wanted = 4 * static_cast<int64_t>(torch::stable::get_num_threads());
+    const int64_t tiles = ceil_divide(P, kTile), panels = convolution.panels();
+    const int64_t shares = std::max<int64_t>(1, std::min(panels, ceil_divide(wanted, std::max<int64_t>(1, tiles))));
+    std::vector<char> valid(tiles * shares);
+    parallel_for(0, tiles * shares, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t item = begin; item < end; ++item) {
+        const int64_t first = item / shares * kTile, share = item % shares;
+        valid[item] =
+            convolution.tile(first, std::min(P, first + kTile), panels * share / shares, panels * (share + 1) / shares);
+      }
+    });
+    check_rows(n, f.size(0), valid);
+  });
+  return out;
+}
+
+template <typename T>
+struct WeightGradient {
+  const T* features;
+  const T* grad;
+  const int32_t* neighbours;
+  T* out;  // (D, K, C)
+  int64_t M, C, D, K, P;
+
+  // Adds a chunk of pairs at a time: features channel by channel, gradients in panels.
+  bool tap(int64_t k) const {
+    std::vector<Pair> pairs(P + 1);
+    const int64_t count = find_pairs(neighbours + k * P, 0, P, M, pairs.data());
+    if (count < 0) return false;
+    const int64_t panels = ceil_divide(D, kPanel<T>), channels = ceil_divide(C, kRows) * kRows;
+    std::vector<T> sums(channels * panels * kPanel<T>), x(channels * kChunk), g(panels * kChunk * kPanel<T>);
+    for (int64_t e = 0; e < count; e += kChunk) {
+      const int64_t size = std::min(kChunk, count - e);
+      for (int64_t i = 0; i < size; ++i) {
+        const T* row = features + pairs[e + i].row * C;
+        const T* by = grad + pairs[e + i].output * D;
+        for (int64_t c = 0; c < C; ++c) x[c * kChunk + i] = row[c];
+        for (int64_t d = 0; d < D; ++d) g[(d / kPanel<T> * kChunk + i) * kPanel<T> + d % kPanel<T>] = by[d];
+      }
+      for (int64_t panel = 0; panel < panels; ++panel)
+        for (int64_t c = 0; c < channels; c += kRows) {
+          const T* rows[kRows];
+          T* outputs[kRows];
+          for (int64_t r = 0; r < kRows; ++r) {
+            rows[r] = x.data() + (c + r) * kChunk;
+            outputs[r] = sums.data() + ((c + r) * panels + panel) * kPanel<T>;
+          }
+          add_products(rows, g.data() + panel * kChunk * kPanel<T>, size, outputs);
+        }
+    }
+    for (int64_t d = 0; d < D; ++d)
+      for (int64_t c = 0; c < C; ++c) out[(d * K + k) * C + c] = sums[c * panels * kPanel<T> + d];
+    return true;
+  }
+};
+
+Tensor sparse_conv_weight_gradient(const Tensor& features, const Tensor& grad, const Tensor& neighbours) {
+  check_grad(features, grad, neighbours);
+  const Tensor f = torch::stable::contiguous(features), g = torch::stable::contiguous(grad),
+               n = torch::stable::contiguous(neighbours);
+  const int64_t C = f.size(1), D = g.size(1), K = n.size(0), P = n.size(1);
+  const Tensor out = new_empty(f, {D, K, C});
+  with_accumulator_dtype(f.scalar_type(), "sparse_conv_weight_gradient", [&](auto zero) {
+    using T = decltype(zero);
+    const WeightGradient<T> gradient{f.const_data_ptr<T>(),
+                                     g.const_data_ptr<T>(),
+                                     n.const_data_ptr<int32_t>(),
+                                     out.mutable_data_ptr<T>(),
+                                     f.size(0),
+                                     C,
+                                     D,
+                                     K,
+                                     P};
+    std::vector<char> valid(K);
+    parallel_for(0, K, 1, [&](int64_t first, int64_t last) {
+      for (int64_t k = first; k < last; ++k) valid[k] = gradient.tap(k);
+    });
+    check_rows(n, f.size(0), valid);
+  });
+  return out;
+}
+
+}  // namespace
+}  // namespace geoguide3d::cpu
+
+STABLE_TORCH_LIBRARY_IMPL(geoguide3d, CPU, m) {
+  m.impl("sparse_conv", TORCH_BOX(&geoguide3d::cpu::sparse_conv));
+  m.impl("sparse_conv_weight_gradient", TORCH_BOX(&geoguide3d::cpu::sparse_conv_weight_gradient));
+}
