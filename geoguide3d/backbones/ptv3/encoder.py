@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from geoguide3d.backbones.ptv3.config import PTv3Config
-from geoguide3d.backbones.ptv3.layers import MLP, Embedding, PatchAttention
+from geoguide3d.backbones.ptv3.layers import MLP, Embedding, PatchAttention, in_chunks
 from geoguide3d.backbones.ptv3.levels import Level, Pooling
 from geoguide3d.backbones.ptv3.patches import Patches, cut_patches
 from geoguide3d.sparse.layers import SubmanifoldConv3d
@@ -30,7 +30,8 @@ class Block(nn.Module):
 
     def forward(self, voxels: SparseTensor, patches: Patches) -> SparseTensor:
         """Returns the voxels with new features (M, C)."""
-        features = voxels.features + self.cpe[1:](self.cpe[0](voxels).features)
+        convolved = self.cpe[0](voxels).features
+        features = voxels.features + in_chunks(self.cpe[1:], convolved, convolved.shape[1])
         features = features + self.attn(self.norm1(features), patches)
         features = features + self.mlp(self.norm2(features))
         return voxels.with_features(features)

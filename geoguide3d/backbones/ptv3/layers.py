@@ -10,7 +10,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from geoguide3d.backbones.ptv3.patches import Patches
 
-_VALUES_PER_CHUNK = 1 << 21  # of intermediate results: what fits in cache; it bounds the memory too
+# Values of intermediate results that are held at once: on a CPU what stays in cache, elsewhere what fills the device.
+_VALUES_ON_CPU, _VALUES_ELSEWHERE = 1 << 21, 1 << 26
 
 
 class PatchAttention(nn.Module):
@@ -24,8 +25,8 @@ class PatchAttention(nn.Module):
 
     def forward(self, features: Tensor, patches: Patches) -> Tensor:
         """Returns (M, C): what each voxel takes from the voxels of its patch; features (M, C)."""
-        channels = features.shape[1]
-        slots = max(1, _VALUES_PER_CHUNK // (4 * channels * patches.size)) * patches.size
+        widest = 4 * features.shape[1] * patches.size  # queries, keys, values and results of one patch
+        slots = _rows_per_chunk(features.device, widest) * patches.size
         taken = [self._attend(features[rows], patches.size) for rows in torch.split(patches.rows, slots)]
         return torch.cat(taken)[patches.slot_of_row]
 
@@ -80,4 +81,9 @@ def in_chunks(function: Callable[[Tensor], Tensor], rows: Tensor, widest: int) -
         function: takes and gives one row for one row.
         widest: values per row of its widest intermediate result.
     """
-    return torch.cat([function(part) for part in torch.split(rows, max(1, _VALUES_PER_CHUNK // widest))])
+    return torch.cat([function(part) for part in torch.split(rows, _rows_per_chunk(rows.device, widest))])
+
+
+def _rows_per_chunk(device: torch.device, values_per_row: int) -> int:
+    values = _VALUES_ON_CPU if device.type == "cpu" else _VALUES_ELSEWHERE
+    return max(1, values // values_per_row)

@@ -20,7 +20,7 @@ def random_cells(count: int, extent: int, clouds: int = 1) -> torch.Tensor:
 
 @pytest.mark.parametrize(("size", "values"), [(16, 1 << 21), (16, 1), (7, 1), (1024, 1 << 21)])
 def test_attention_is_that_of_each_patch(size: int, values: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers, "_VALUES_PER_CHUNK", values)
+    monkeypatch.setattr(layers, "_VALUES_ON_CPU", values)
     torch.manual_seed(0)
     attention = PatchAttention(12, 3).double()
     cells = random_cells(100, 6)
@@ -42,7 +42,7 @@ def test_mlp_does_not_depend_on_its_chunks(monkeypatch: pytest.MonkeyPatch) -> N
     mlp, features = MLP(8, 32), torch.randn(50, 8)
     with torch.no_grad():
         whole = mlp(features)
-        monkeypatch.setattr(layers, "_VALUES_PER_CHUNK", 70)
+        monkeypatch.setattr(layers, "_VALUES_ON_CPU", 70)
         assert torch.allclose(mlp(features), whole, atol=1e-6, rtol=0)
         assert torch.allclose(mlp.fc2(mlp.act(mlp.fc1(features))), whole, atol=1e-6, rtol=0)
 
