@@ -26,16 +26,16 @@ class PatchAttention(nn.Module):
     def forward(self, features: Tensor, patches: Patches) -> Tensor:
         """Returns (M, C): what each voxel takes from the voxels of its patch; features (M, C)."""
         widest = 4 * features.shape[1] * patches.size  # queries, keys, values and results of one patch
-        slots = _rows_per_chunk(features.device, widest) * patches.size
-        taken = [self._attend(features[rows], patches.size) for rows in torch.split(patches.rows, slots)]
-        return torch.cat(taken)[patches.slot_of_row]
+        groups = patches.groups(_rows_per_chunk(features.device, widest))
+        taken = [self._attend(features[rows], patches.size, queries) for rows, queries in groups]
+        return torch.cat(taken)[patches.position_of_row]
 
-    def _attend(self, slots: Tensor, size: int) -> Tensor:
-        """Returns (P · size, C) of slots (P · size, C), a few whole patches."""
-        channels = slots.shape[1]
-        qkv = self.qkv(slots).view(-1, size, 3, self.heads, channels // self.heads)
+    def _attend(self, features: Tensor, size: int, queries: int) -> Tensor:
+        """Returns (P · queries, C): what the last `queries` voxels of each patch take; features (P · size, C)."""
+        channels = features.shape[1]
+        qkv = self.qkv(features).view(-1, size, 3, self.heads, channels // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        attended = scaled_dot_product_attention(query, key, value)
+        attended = scaled_dot_product_attention(query[:, :, size - queries :], key, value)
         projected = self.proj(attended.transpose(1, 2).reshape(-1, channels))
         assert isinstance(projected, Tensor)
         return projected

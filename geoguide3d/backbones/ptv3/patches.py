@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,19 +13,37 @@ from geoguide3d.backbones.ptv3.serialization import curve_codes, curve_depth
 
 @dataclass(frozen=True)
 class Patches:
-    """P patches of `size` slots each along one curve through M voxels.
+    """Where the curve through M voxels is cut: every cloud into patches of `size` voxels, and a rest.
 
-    The last patch of a cloud is filled up with voxels of the patch before it, at the same places in the patch.
+    Voxels of the rest attend to the last `size` voxels of their cloud's curve. Upstream fills its last patch with
+    voxels of the one before it, which are just these.
 
     Args:
-        rows: (P · size,) int64, the voxel in each slot.
-        slot_of_row: (M,) int64, the slot from which each voxel takes its result; never one of the filled ones.
-        size: slots of a patch.
+        rows: (M,) int64, the voxel at each position of the curve, clouds one after another.
+        position_of_row: (M,) int64, the way back.
+        counts: voxels of each cloud, at least `size`.
+        size: voxels of a patch.
     """
 
     rows: Tensor
-    slot_of_row: Tensor
+    position_of_row: Tensor
+    counts: tuple[int, ...]
     size: int
+
+    def groups(self, most: int) -> Iterator[tuple[Tensor, int]]:
+        """Yields (rows (P · size,), queries), along the curve: the last `queries` voxels of each of P patches attend.
+
+        Args:
+            most: patches in one group.
+        """
+        start = 0
+        for count in self.counts:
+            end, rest = start + count, count % self.size
+            for group in torch.split(self.rows[start : end - rest], most * self.size):
+                yield group, self.size
+            if rest:
+                yield self.rows[end - self.size : end], rest
+            start = end
 
 
 def cut_patches(cells: Tensor, orders: Sequence[str], patch_size: int) -> dict[str, Patches]:
@@ -41,30 +59,11 @@ def cut_patches(cells: Tensor, orders: Sequence[str], patch_size: int) -> dict[s
     if not counts or min(counts) == 0:
         raise ValueError(f"every cloud of a batch needs voxels, their counts are {counts}")
     size = min(patch_size, *counts)
-    position_of_slot, slot_of_position = patch_slots(counts, size)
-    position_of_slot, slot_of_position = position_of_slot.to(cells.device), slot_of_position.to(cells.device)
     names = list(dict.fromkeys(orders))
     cut = {}
     for name, codes in zip(names, curve_codes(cells, curve_depth(cells), names), strict=True):
-        row_of_position = codes.argsort(stable=True)
-        slot_of_row = torch.empty_like(row_of_position)
-        slot_of_row[row_of_position] = slot_of_position
-        cut[name] = Patches(row_of_position[position_of_slot], slot_of_row, size)
+        rows = codes.argsort(stable=True)
+        position_of_row = torch.empty_like(rows)
+        position_of_row[rows] = torch.arange(len(rows), device=rows.device)
+        cut[name] = Patches(rows, position_of_row, tuple(counts), size)
     return cut
-
-
-def patch_slots(counts: Sequence[int], size: int) -> tuple[Tensor, Tensor]:
-    """Returns (position of each slot, slot of each position), both int64, for clouds one after another on a curve.
-
-    Args:
-        counts: voxels of each cloud, at least `size`.
-    """
-    positions, slots = [], []
-    first_position = first_slot = 0
-    for count in counts:
-        padded = -(-count // size) * size
-        slot = torch.arange(padded)
-        positions.append(first_position + torch.where(slot < count, slot, slot - size))
-        slots.append(first_slot + slot[:count])
-        first_position, first_slot = first_position + count, first_slot + padded
-    return torch.cat(positions), torch.cat(slots)

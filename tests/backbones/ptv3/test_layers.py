@@ -29,8 +29,8 @@ def test_attention_is_that_of_each_patch(size: int, values: int, monkeypatch: py
     with torch.no_grad():
         found = attention(features, patches)
         for row in range(0, 100, 9):
-            patch = int(patches.slot_of_row[row]) // patches.size
-            members = patches.rows[patch * patches.size : (patch + 1) * patches.size]
+            first = min(int(patches.position_of_row[row]) // patches.size * patches.size, 100 - patches.size)
+            members = patches.rows[first : first + patches.size]
             query, _, _ = attention.qkv(features[row]).view(3, 3, 4)
             _, key, value = attention.qkv(features[members]).view(-1, 3, 3, 4).unbind(dim=1)
             weights = ((key * query).sum(-1) / 2).softmax(dim=0).unsqueeze(-1)

@@ -10,45 +10,52 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from geoguide3d.backbones.ptv3.patches import cut_patches, patch_slots
+from geoguide3d.backbones.ptv3.patches import Patches, cut_patches
 from geoguide3d.backbones.ptv3.serialization import ORDERS, curve_codes, curve_depth
 
 
+def members(patches: Patches) -> list[set[int]]:
+    return [set(patch) for rows, _ in patches.groups(3) for patch in rows.view(-1, patches.size).tolist()]
+
+
 @pytest.mark.parametrize("stage", range(5))
-def test_orders_and_slots_are_upstreams(shared_fixtures: Path, stage: int) -> None:
+def test_orders_and_patches_are_upstreams(shared_fixtures: Path, stage: int) -> None:
     recorded = load_file(shared_fixtures / "backbones" / "sonata_tiny" / "run_single.safetensors")
     inputs = load_file(shared_fixtures / "backbones" / "inputs" / "inputs.safetensors")
     grid = inputs["main.grid_coord"] if stage == 0 else recorded[f"stage{stage}.grid_coord"]
     cells = torch.nn.functional.pad(grid.to(torch.int64), (1, 0))
-    size = int(recorded[f"stage{stage}.patch_size"])
     assert curve_depth(cells) == int(recorded[f"stage{stage}.depth"])
     assert torch.equal(curve_codes(cells, curve_depth(cells)), recorded[f"stage{stage}.code"])
-    slots, slot_of_position = patch_slots([len(cells)], size)
-    assert torch.equal(slots, recorded[f"stage{stage}.pad"].to(torch.int64))
+    slots = recorded[f"stage{stage}.pad"].to(torch.int64)
     patches = cut_patches(cells, ORDERS, {0: 128, 1: 128, 2: 64, 3: 64, 4: 128}[stage])
     for order, positions in zip(ORDERS, recorded[f"stage{stage}.order"].to(torch.int64), strict=True):
-        assert patches[order].size == size
-        assert torch.equal(patches[order].rows, positions[slots])
-        assert torch.equal(patches[order].slot_of_row[positions], slot_of_position)
+        size = patches[order].size
+        assert size == int(recorded[f"stage{stage}.patch_size"])
+        assert torch.equal(patches[order].rows, positions)
+        assert members(patches[order]) == [set(patch) for patch in positions[slots].view(-1, size).tolist()]
 
 
-def test_slots_of_a_batch_are_upstreams(shared_fixtures: Path) -> None:
+def test_patches_of_a_batch_are_upstreams(shared_fixtures: Path) -> None:
     recorded = load_file(shared_fixtures / "backbones" / "sonata_tiny" / "run_batch2.safetensors")
     counts = recorded["stage1.offset"].diff(prepend=torch.zeros(1, dtype=torch.int64)).tolist()
-    slots, _ = patch_slots(counts, int(recorded["stage1.patch_size"]))
-    assert torch.equal(slots, recorded["stage1.pad"].to(torch.int64))
+    positions, size = torch.arange(sum(counts)), int(recorded["stage1.patch_size"])
+    padded = recorded["stage1.pad"].view(-1, size).tolist()
+    assert members(Patches(positions, positions, tuple(counts), size)) == [set(patch) for patch in padded]
 
 
-@given(st.lists(st.integers(1, 50), min_size=1, max_size=4), st.integers(1, 60))
-def test_every_position_has_one_slot_of_its_own(counts: list[int], size: int) -> None:
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=4), st.integers(1, 60), st.integers(1, 4))
+def test_every_voxel_attends_once_to_a_patch_of_its_own_cloud(counts: list[int], size: int, most: int) -> None:
     size = min(size, *counts)
-    slots, slot_of_position = patch_slots(counts, size)
-    assert len(slots) % size == 0
-    assert torch.equal(slots[slot_of_position], torch.arange(sum(counts)))
     cloud = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-    of_patch = cloud[slots].view(-1, size)
-    assert bool((of_patch == of_patch[:, :1]).all())  # no patch holds voxels of two clouds
-    assert all(len(set(patch.tolist())) == size for patch in slots.view(-1, size))  # and none holds a voxel twice
+    positions = torch.arange(sum(counts))
+    attending = []
+    for rows, queries in Patches(positions, positions, tuple(counts), size).groups(most):
+        for patch in rows.view(-1, size):
+            assert len(set(patch.tolist())) == size
+            assert len(set(cloud[patch].tolist())) == 1
+            attending += patch[size - queries :].tolist()
+        assert len(rows) <= most * size
+    assert attending == positions.tolist()
 
 
 def test_rejects_clouds_without_voxels() -> None:
