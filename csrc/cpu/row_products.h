@@ -24,19 +24,20 @@ struct Vector {
 template <typename T>
 constexpr int64_t kPanel = 2 * Vector<T>::kLanes;  // columns of a panel
 
-// out[r][j] += sum of rows[r][i] * panel[i * kPanel + j] over i < count, for j < kPanel.
+// out[r][j] += sum of rows[r][i * row_step] * panel[i * panel_step + j] over i < count, for j < kPanel.
 template <typename T>
-inline void add_products(const T* const* rows, const T* panel, int64_t count, T* const* out) {
+inline void add_products(const T* const* rows, int64_t row_step, const T* panel, int64_t panel_step, int64_t count,
+                         T* const* out) {
   using V = Vector<T>;
   typename V::type sums[kRows][2] = {};
   const T* row[kRows];
   for (int64_t r = 0; r < kRows; ++r) row[r] = rows[r];
   for (int64_t i = 0; i < count; ++i) {
-    const auto left = V::load(panel + i * kPanel<T>), right = V::load(panel + i * kPanel<T> + V::kLanes);
+    const auto left = V::load(panel + i * panel_step), right = V::load(panel + i * panel_step + V::kLanes);
 #pragma GCC unroll 6
     for (int64_t r = 0; r < kRows; ++r) {
-      sums[r][0] += row[r][i] * left;
-      sums[r][1] += row[r][i] * right;
+      sums[r][0] += row[r][i * row_step] * left;
+      sums[r][1] += row[r][i * row_step] * right;
     }
   }
 #pragma GCC unroll 6

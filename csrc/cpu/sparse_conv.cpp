@@ -16,8 +16,7 @@ namespace {
 using torch::stable::new_empty;
 using torch::stable::parallel_for;
 
-constexpr int64_t kTile = 512;   // outputs that a thread takes at a time
-constexpr int64_t kChunk = 256;  // pairs whose products a weight's gradient adds in registers
+constexpr int64_t kTile = 512;  // outputs that a thread takes at a time
 
 int64_t ceil_divide(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -113,7 +112,7 @@ struct Convolution {
         rows[r] = there ? features + pairs[e + r].row * C : zeros;
         outputs[r] = sums + (there ? pairs[e + r].output : spare) * kPanel<T>;
       }
-      add_products(rows, columns, C, outputs);
+      add_products(rows, 1, columns, kPanel<T>, C, outputs);
     }
   }
 };
@@ -163,34 +162,31 @@ struct WeightGradient {
   T* out;  // (D, K, C)
   int64_t M, C, D, K, P;
 
-  // Adds a chunk of pairs at a time: features channel by channel, gradients in panels.
+  // The sums of a tap, tile by tile: its rows of features and gradients side by side, padded with zeros.
   bool tap(int64_t k) const {
-    std::vector<Pair> pairs(P + 1);
-    const int64_t count = find_pairs(neighbours + k * P, 0, P, M, pairs.data());
-    if (count < 0) return false;
-    const int64_t panels = ceil_divide(D, kPanel<T>), channels = ceil_divide(C, kRows) * kRows;
-    std::vector<T> sums(channels * panels * kPanel<T>), x(channels * kChunk), g(panels * kChunk * kPanel<T>);
-    for (int64_t e = 0; e < count; e += kChunk) {
-      const int64_t size = std::min(kChunk, count - e);
-      for (int64_t i = 0; i < size; ++i) {
-        const T* row = features + pairs[e + i].row * C;
-        const T* by = grad + pairs[e + i].output * D;
-        for (int64_t c = 0; c < C; ++c) x[c * kChunk + i] = row[c];
-        for (int64_t d = 0; d < D; ++d) g[(d / kPanel<T> * kChunk + i) * kPanel<T> + d % kPanel<T>] = by[d];
+    const int64_t columns = ceil_divide(D, kPanel<T>) * kPanel<T>, channels = ceil_divide(C, kRows) * kRows;
+    std::vector<Pair> pairs(kTile + 1);
+    std::vector<T> sums(channels * columns), x(kTile * channels), g(kTile * columns);
+    for (int64_t first = 0; first < P; first += kTile) {
+      const int64_t count = find_pairs(neighbours + k * P, first, std::min(P, first + kTile), M, pairs.data());
+      if (count < 0) return false;
+      for (int64_t i = 0; i < count; ++i) {
+        std::copy_n(features + pairs[i].row * C, C, x.data() + i * channels);
+        std::copy_n(grad + (first + pairs[i].output) * D, D, g.data() + i * columns);
       }
-      for (int64_t panel = 0; panel < panels; ++panel)
-        for (int64_t c = 0; c < channels; c += kRows) {
+      for (int64_t c = 0; c < channels; c += kRows)
+        for (int64_t d = 0; d < columns; d += kPanel<T>) {
           const T* rows[kRows];
           T* outputs[kRows];
           for (int64_t r = 0; r < kRows; ++r) {
-            rows[r] = x.data() + (c + r) * kChunk;
-            outputs[r] = sums.data() + ((c + r) * panels + panel) * kPanel<T>;
+            rows[r] = x.data() + c + r;
+            outputs[r] = sums.data() + (c + r) * columns + d;
           }
-          add_products(rows, g.data() + panel * kChunk * kPanel<T>, size, outputs);
+          add_products(rows, channels, g.data() + d, columns, count, outputs);
         }
     }
     for (int64_t d = 0; d < D; ++d)
-      for (int64_t c = 0; c < C; ++c) out[(d * K + k) * C + c] = sums[c * panels * kPanel<T> + d];
+      for (int64_t c = 0; c < C; ++c) out[(d * K + k) * C + c] = sums[c * columns + d];
     return true;
   }
 };

@@ -85,6 +85,7 @@ def _check_map(name: str, table: Tensor, features: Tensor, weight: Tensor) -> No
 def sparse_conv_reference(
     features: Tensor, weight: Tensor, bias: Tensor | None, neighbours: Tensor, transposed: Tensor | None
 ) -> Tensor:
+    _check_rows(neighbours, len(features))
     out = features.new_zeros(neighbours.shape[1], weight.shape[0])
     for tap, sources in enumerate(neighbours):
         outputs, rows = _pairs(sources)
@@ -93,11 +94,19 @@ def sparse_conv_reference(
 
 
 def sparse_conv_weight_gradient_reference(features: Tensor, grad: Tensor, neighbours: Tensor) -> Tensor:
-    taps = []
+    _check_rows(neighbours, len(features))
+    taps = [features.new_empty(grad.shape[1], 0, features.shape[1])]
     for sources in neighbours:
         outputs, rows = _pairs(sources)
-        taps.append(grad.index_select(0, outputs).T @ features.index_select(0, rows))
-    return torch.stack(taps, dim=1)
+        taps.append((grad.index_select(0, outputs).T @ features.index_select(0, rows))[:, None])
+    return torch.cat(taps, dim=1)
+
+
+def _check_rows(neighbours: Tensor, count: int) -> None:
+    wrong = ((neighbours < -1) | (neighbours >= count)).nonzero()
+    if len(wrong):
+        tap, output = wrong[0].tolist()
+        raise ValueError(f"neighbours[{tap}, {output}] = {int(neighbours[tap, output])} is outside [-1, {count})")
 
 
 def _pairs(sources: Tensor) -> tuple[Tensor, Tensor]:

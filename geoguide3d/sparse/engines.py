@@ -1,4 +1,4 @@
-"""What computes kernel maps and convolutions: compiled kernels or plain torch. The same weights and maps in all."""
+"""What computes kernel maps and convolutions. Weights and kernel maps are the same in all engines."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from geoguide3d.ops.kernel_map import (
     submanifold_map_reference,
 )
 from geoguide3d.ops.sparse_conv import sparse_conv, sparse_conv_reference
+from geoguide3d.sparse.spconv_engine import spconv_sparse_conv
 
 Convolve = Callable[[Tensor, Tensor, Tensor | None, Tensor, Tensor | None], Tensor]
 
@@ -31,6 +32,7 @@ class Engine:
 
 ENGINES = {
     "csrc": Engine(submanifold_map, strided_map, sparse_conv),
+    "spconv": Engine(submanifold_map, strided_map, spconv_sparse_conv),
     "torch": Engine(submanifold_map_reference, strided_map_reference, sparse_conv_reference),
 }
 _DEFAULT = "csrc"  # where no kernel is built, its operators run the references
@@ -45,7 +47,9 @@ def current_engine() -> Engine:
 
 @contextmanager
 def sparse_engine(name: str) -> Iterator[None]:
-    """Runs the layers inside on one engine: "csrc" (compiled kernels, the default) or "torch" (plain reference).
+    """Runs the layers inside on one engine.
+
+    "csrc": compiled kernels, the default. "torch": the plain reference. "spconv": spconv's kernels on our maps.
 
     Raises:
         ValueError: an engine that is not there.
