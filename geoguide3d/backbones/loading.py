@@ -8,26 +8,33 @@ from typing import Any
 
 from geoguide3d.backbones.descriptors import Descriptors
 from geoguide3d.backbones.protocol import FrozenBackbone
+from geoguide3d.backbones.ptv3.sonata import Sonata
 
 _WITHOUT_WEIGHTS: dict[str, Callable[..., FrozenBackbone]] = {"descriptors": Descriptors}
+_WITH_WEIGHTS: dict[str, Callable[..., FrozenBackbone]] = {"sonata": Sonata.load}
+_PLACES = {"weights", "hub"}  # keys of a config that say where the checkpoint is, not what to do with it
 
 
 def load_backbone(name: str, config: dict[str, Any], weights: Path | None) -> FrozenBackbone:
     """Returns the backbone of that name, built from its config and its checkpoint.
 
     Args:
-        config: keyword arguments of the backbone, as its own `config` gives them.
+        config: keyword arguments of the backbone, as its own `config` gives them; the places that `find_weights` looks
+            up in it ("weights", "hub") are left out.
         weights: the checkpoint; None for backbones that have none.
 
     Raises:
-        ValueError: an unknown name, a config that the backbone does not understand, or weights for a backbone
-            that has none.
+        ValueError: an unknown name, a config that the backbone does not understand, weights for a backbone that has
+            none, none for one that needs them, or a checkpoint that does not fit.
     """
-    if name not in _WITHOUT_WEIGHTS:
-        raise ValueError(f"unknown backbone {name!r}; known: {', '.join(sorted(_WITHOUT_WEIGHTS))}")
-    if weights is not None:
+    if name not in _WITHOUT_WEIGHTS | _WITH_WEIGHTS:
+        raise ValueError(f"unknown backbone {name!r}; known: {', '.join(sorted(_WITHOUT_WEIGHTS | _WITH_WEIGHTS))}")
+    if name in _WITHOUT_WEIGHTS and weights is not None:
         raise ValueError(f"backbone {name!r} has no weights, but {weights} was given; leave the file out")
+    if name in _WITH_WEIGHTS and weights is None:
+        raise ValueError(f"backbone {name!r} needs weights; name the file of its checkpoint")
+    settings = {key: value for key, value in config.items() if key not in _PLACES}
     try:
-        return _WITHOUT_WEIGHTS[name](**config)
+        return _WITHOUT_WEIGHTS[name](**settings) if weights is None else _WITH_WEIGHTS[name](weights, **settings)
     except TypeError as error:
         raise ValueError(f"backbone {name!r} does not understand its config {config}: {error}") from error

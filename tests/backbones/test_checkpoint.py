@@ -1,0 +1,118 @@
+"""Checkpoints: what is read, what is refused, and what the messages say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from geoguide3d.backbones.checkpoint import Checkpoint, load_parameters, read_checkpoint
+
+CONFIG = {"enc_depths": [1, 2], "order": ["z", "hilbert"], "mask_token": True}
+
+
+class Payload:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (print, ("a checkpoint ran code",))
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
+
+
+@pytest.mark.parametrize("kind", ["pth", "bare.pth", "safetensors", "distributed.pth"])
+def test_what_was_saved_is_read(tmp_path: Path, kind: str) -> None:
+    state, path = network().state_dict(), tmp_path / f"net.{kind}"
+    if kind == "safetensors":
+        save_file(state, path, metadata={"config": json.dumps(CONFIG)})
+    elif kind == "bare.pth":
+        torch.save(state, path)
+    else:
+        prefix = "module." if kind == "distributed.pth" else ""
+        torch.save({"config": CONFIG, "state_dict": {prefix + name: value for name, value in state.items()}}, path)
+    checkpoint = read_checkpoint(path)
+    assert checkpoint.config == (None if kind == "bare.pth" else CONFIG)
+    assert checkpoint.state_dict.keys() == state.keys()
+    assert all(torch.equal(checkpoint.state_dict[name], state[name]) for name in state)
+
+
+def test_safetensors_without_config(tmp_path: Path) -> None:
+    save_file(network().state_dict(), tmp_path / "net.safetensors")
+    assert read_checkpoint(tmp_path / "net.safetensors").config is None
+
+
+def test_code_is_refused_and_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "net.pth"
+    torch.save({"config": Payload(), "state_dict": network().state_dict()}, path)
+    with pytest.raises(ValueError, match=r"net\.pth is refused.*convert it once: .*weights_only=False"):
+        read_checkpoint(path)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ["net.pth", "net.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint at all", b"\x00" * 100])
+def test_damaged_files_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=name):
+        read_checkpoint(tmp_path / name)
+
+
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "net.pth"
+    torch.save(network().state_dict(), path)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ValueError, match=r"net\.pth"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1, 2], "holds a list"),
+        ({"epoch": 3}, "holds no parameters, but epoch"),
+        ({"state_dict": [1]}, "state_dict is a list"),
+        ({"config": [1], "state_dict": {}}, "config is a list"),
+    ],
+)
+def test_files_of_something_else_are_refused(tmp_path: Path, content: object, message: str) -> None:
+    torch.save(content, tmp_path / "net.pth")
+    with pytest.raises(ValueError, match=message):
+        read_checkpoint(tmp_path / "net.pth")
+
+
+def test_absent_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"net\.pth does not exist"):
+        read_checkpoint(tmp_path / "net.pth")
+
+
+def test_parameters_are_loaded_as_float32() -> None:
+    state = {name: value.half() for name, value in network().state_dict().items()}
+    with torch.device("meta"):
+        loaded = network()
+    load_parameters(loaded, Checkpoint(Path("net.pth"), state, None))
+    assert loaded[0].weight.dtype == torch.float32
+    assert torch.equal(loaded[0].weight, state["0.weight"].float())
+
+
+def test_every_difference_is_named() -> None:
+    state = network().state_dict()
+    state["0.weight"] = torch.zeros(4, 5)
+    state["1.bias"][2] = float("nan")
+    state["head.weight"] = state.pop("1.weight")
+    with pytest.raises(ValueError, match=r"net\.pth does not fit Sequential \(3 of 4 names") as told:
+        load_parameters(network(), Checkpoint(Path("net.pth"), state, None))
+    for part in ("lacks 1.weight", "know head.weight", r"0.weight is (4, 5), not (4, 3)", "inf or NaN in 1.bias"):
+        assert part in str(told.value)
+
+
+def test_long_lists_are_counted() -> None:
+    big = nn.Sequential(*[nn.Linear(1, 1) for _ in range(10)])
+    with pytest.raises(ValueError, match=r"lacks 0\.bias, .* and 14 more; it|lacks 0\.bias, .* and 14 more\. Is"):
+        load_parameters(big, Checkpoint(Path("net.pth"), {}, None))
