@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 import geoguide3d
-from geoguide3d.backbones.protocol import FrozenBackbone
+from geoguide3d.backbones.protocol import EncodesInPieces, FrozenBackbone
 from geoguide3d.backbones.weights import sha256_of
 from geoguide3d.scenes.scene import Scene
 from geoguide3d.store.cache import FeatureCache, FeaturePieces, content_key
@@ -20,15 +20,6 @@ from geoguide3d.store.feature_format import FeatureDescription
 
 _log = logging.getLogger(__name__)
 _READ_BY_BACKBONES = ("points", "origin", "up", "colors", "normals", "faces")
-
-
-@runtime_checkable
-class EncodesInPieces(Protocol):
-    """A backbone that can give its features without holding (N, G) of them: of tiles, or of pooled nodes."""
-
-    def encode_pieces(self, scene: Scene) -> FeaturePieces:
-        """Returns the features of `encode` as pieces and an index."""
-        ...
 
 
 class CachedBackbone:
