@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 import geoguide3d
 from geoguide3d.backbones.protocol import EncodesInPieces, FrozenBackbone
+from geoguide3d.backbones.tiling import TiledBackbone, TileSettings
 from geoguide3d.backbones.weights import sha256_of
 from geoguide3d.scenes.scene import Scene
 from geoguide3d.store.cache import FeatureCache, FeaturePieces, content_key
@@ -20,6 +22,37 @@ from geoguide3d.store.feature_format import FeatureDescription
 
 _log = logging.getLogger(__name__)
 _READ_BY_BACKBONES = ("points", "origin", "up", "colors", "normals", "faces")
+
+
+@dataclass(frozen=True)
+class EncodingSettings:
+    """How the backbone's features are computed and kept.
+
+    Args:
+        cache: folder in which the features of every scene are kept and found again; None computes them each time.
+        cache_half: keeps them as float16, half the bytes, rounded to 3 digits.
+        tiles: how large scenes are cut.
+    """
+
+    cache: Path | None = None
+    cache_half: bool = False
+    tiles: TileSettings = field(default_factory=TileSettings)
+
+
+def with_encoding(backbone: FrozenBackbone, settings: EncodingSettings, weights: Path | None) -> FrozenBackbone:
+    """Returns the backbone with its tiles and its cache.
+
+    Args:
+        weights: the backbone's checkpoint; None for backbones that have none.
+
+    Raises:
+        ValueError: the cache is a file.
+    """
+    tiled = TiledBackbone(backbone, settings.tiles)
+    if settings.cache is None:
+        return tiled
+    dtype = torch.float16 if settings.cache_half else torch.float32
+    return CachedBackbone(tiled, FeatureCache(settings.cache, dtype), weights)
 
 
 class CachedBackbone:

@@ -89,7 +89,8 @@ class Tiling:
     @property
     def order(self) -> Tensor:
         """(N,) int64: the points as the tiles' cores hold them, one tile after another."""
-        return self._core_of_point.argsort(stable=True)
+        order: Tensor = self._core_of_point.argsort(stable=True)
+        return order
 
     @property
     def largest(self) -> int:
@@ -99,7 +100,8 @@ class Tiling:
     def _inside(self, number: int) -> Tensor:
         begin = self._cores[number] * self._sides
         near = (self._floor >= begin - self._margin) & (self._floor <= begin + self._sides + self._margin)
-        return near.all(dim=1) | (self._core_of_point == number)  # whatever rounding does at the border of a core
+        own: Tensor = self._core_of_point == number  # whatever rounding does at the border of a core
+        return own.logical_or_(near.all(dim=1))
 
 
 class TiledBackbone:
