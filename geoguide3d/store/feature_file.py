@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -114,8 +114,8 @@ class FeatureFile:
     Attributes:
         path: of the file.
         layout: its header.
-        stored: (R, C) the stored rows, mapped.
-        inverse: (N,) the stored row of each point, mapped; None where every point has its own.
+        stored: (R, C) the stored rows, mapped, not writable.
+        inverse: (N,) the stored row of each point, mapped, not writable; None where every point has its own.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -129,17 +129,17 @@ class FeatureFile:
         if not self.path.is_file():
             raise FileNotFoundError(f"{self.path}: no such feature file")
         with self.path.open("rb") as file:
-            self.layout, self._begin = read_header(file, self.path)
-            # Copy on write: torch wants memory that it may write to, and the file stays as it is.
-            self._bytes = (
-                torch.from_numpy(np.memmap(file, dtype=np.uint8, mode="c", offset=self._begin))
+            self.layout, begin = read_header(file, self.path)
+            # Read-only, and so in numpy: torch maps copy-on-write alone, which Linux refuses to files beyond the RAM.
+            self._bytes: np.ndarray[Any, np.dtype[np.uint8]] = (
+                np.memmap(file, dtype=np.uint8, mode="r", offset=begin)
                 if self.layout.payload_bytes
-                else torch.empty(0, dtype=torch.uint8)
+                else np.empty(0, dtype=np.uint8)
             )
-        index, what = self.layout.index_bytes, self.layout.description
-        self.stored = self._bytes[index:].view(what.dtype).view(self.layout.stored_rows, what.channels)
-        dtype = self.layout.index_dtype
-        self.inverse = None if dtype is None else self._bytes[:index].view(dtype)
+        end, what, index = self.layout.index_bytes, self.layout.description, self.layout.index_dtype
+        shape = (self.layout.stored_rows, what.channels)
+        self.stored = self._bytes[end:].view(_numpy_name(what.dtype)).reshape(shape)
+        self.inverse = None if index is None else self._bytes[:end].view(_numpy_name(index))
 
     @property
     def description(self) -> FeatureDescription:
@@ -158,17 +158,19 @@ class FeatureFile:
         Raises:
             ValueError: ids that are no (n,) integers in [0, len(self)), or an index that names rows the file has not.
         """
-        if isinstance(which, Tensor):
-            if which.ndim != 1 or which.dtype not in INDEX_DTYPES.values():
-                raise ValueError(
-                    f"{self.path}: ids must be (n,) int32 or int64, got {tuple(which.shape)} {which.dtype}"
-                )
-            _check_range(which, len(self), f"{self.path}: ids must be")
-        if self.inverse is None:
-            return self.stored[which].clone() if isinstance(which, slice) else self.stored.index_select(0, which)
-        chosen = self.inverse[which] if isinstance(which, slice) else self.inverse.index_select(0, which)
-        _check_range(chosen, self.layout.stored_rows, f"{self.path}: damaged: its index must be")
-        return self.stored.index_select(0, chosen)
+        place = which if isinstance(which, slice) else self._checked_ids(which)
+        if self.inverse is not None:
+            place = self.inverse[place]
+            _check_range(place, self.layout.stored_rows, f"{self.path}: damaged: its index must be")
+        if isinstance(place, slice):
+            return torch.from_numpy(np.array(self.stored[place], order="C"))
+        return torch.from_numpy(self.stored.take(place, axis=0))
+
+    def _checked_ids(self, ids: Tensor) -> np.ndarray[Any, Any]:
+        if ids.ndim != 1 or ids.dtype not in INDEX_DTYPES.values():
+            raise ValueError(f"{self.path}: ids must be (n,) int32 or int64, got {tuple(ids.shape)} {ids.dtype}")
+        _check_range(ids.cpu().numpy(), len(self), f"{self.path}: ids must be")
+        return ids.cpu().numpy()
 
     def require_space(self, kind: str, space: str) -> None:
         """Passes where the features are of that kind and space.
@@ -190,8 +192,8 @@ class FeatureFile:
             ValueError: its bytes are not the ones that were written, or its index names rows that it has not.
         """
         checksum = hashlib.sha256()
-        for piece in torch.split(self._bytes, _PIECE_BYTES):
-            checksum.update(piece.numpy().data)
+        for begin in range(0, len(self._bytes), _PIECE_BYTES):
+            checksum.update(self._bytes[begin : begin + _PIECE_BYTES].data)
         if checksum.hexdigest() != self.layout.sha256:
             raise ValueError(
                 f"{self.path}: damaged: sha256 of its payload is {checksum.hexdigest()}, its header says "
@@ -201,9 +203,13 @@ class FeatureFile:
             _check_range(self.inverse, self.layout.stored_rows, f"{self.path}: damaged: its index must be")
 
 
-def _check_range(ids: Tensor, end: int, claim: str) -> None:
-    if ids.numel():
-        least, largest = (int(value) for value in ids.aminmax())
+def _numpy_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _check_range(ids: np.ndarray[Any, Any], end: int, claim: str) -> None:
+    if ids.size:
+        least, largest = int(ids.min()), int(ids.max())
         if least < 0 or largest >= end:
             raise ValueError(f"{claim} in [0, {end}), got {least} … {largest}")
 

@@ -157,3 +157,40 @@ def test_settings_are_checked(values: tuple[float, float], message: str) -> None
 def test_tiles_need_an_up() -> None:
     with pytest.raises(ValueError, match=r"tiles need core_m and up, got 2\.0 and None"):
         Tiling(Scene(torch.zeros(1, 3)), TileSettings(2.0))
+
+
+def corridor() -> Scene:
+    """10 m × 2 m × 2 m with a box every metre; tiles of 5 m with 1 m of margin keep the phase of a 0.1 m grid."""
+    generator = torch.Generator().manual_seed(0)
+    points, normals = [], []
+
+    def sheet(corner: tuple[float, ...], sides: tuple[float, ...], normal: tuple[float, ...]) -> None:
+        extent = torch.tensor(sides)
+        count = int(80 * extent[extent > 0].prod())
+        points.append(torch.rand(count, 3, generator=generator) * extent + torch.tensor(corner))
+        normals.append(torch.tensor(normal).expand(count, 3))
+
+    for height, down in ((0.0, 1.0), (2.0, -1.0)):
+        sheet((0, 0, height), (10, 2, 0), (0, 0, down))
+        sheet((0, height, 0), (10, 0, 2), (0, down, 0))
+    for k in range(10):
+        side, height = 0.3 + 0.03 * k, 0.3 + 0.05 * k
+        sheet((k + 0.3, 0.8, height), (side, side, 0), (0, 0, 1))
+        sheet((k + 0.3, 0.8, 0), (side, 0, height), (0, -1, 0))
+    cloud = torch.cat(points)
+    cloud[0], cloud[1] = torch.tensor([0.0, 0, 0]), torch.tensor([10.0, 2, 0])  # the box that phases are counted from
+    return Scene(cloud, colors=cloud * 0.37 % 1, normals=torch.cat(normals).contiguous(), up=UP)
+
+
+def test_descriptors_agree_at_seams_but_for_what_they_read_of_the_whole_room() -> None:
+    """A tenth of a channel's spread is the tolerance; objects and far columns are the room's, not the place's."""
+    scene, descriptors = corridor(), Descriptors(voxel_size_m=0.1)
+    whole = descriptors.encode(scene)
+    seam = (scene.points[:, 0] - 5).abs() < 0.5
+    share = []
+    for margin in (0.0, 1.0):
+        tiles = TiledBackbone(descriptors, TileSettings(5.0, margin)).encode(scene)
+        close = (tiles - whole)[seam].abs() <= 0.1 * whole.std(dim=0).clamp(min=1e-2)
+        share.append((float(close[:, :4].float().mean()), float(close.float().mean())))
+    assert share[1][0] > 0.95  # height, clearance, rise
+    assert share[1][1] > max(0.8, share[0][1] + 0.02)
