@@ -146,7 +146,7 @@ class TiledBackbone:
             return FeaturePieces(self._encode_tiles(*tiling), inverse)
         if isinstance(self._backbone, EncodesInPieces):
             return self._backbone.encode_pieces(scene)
-        rows, inverse_or_none = without_repeats(self._backbone.encode(scene))
+        rows, inverse_or_none = without_repeats(self._backbone.encode(scene).cpu())
         return FeaturePieces([rows], inverse_or_none)
 
     def _cut(self, scene: Scene) -> tuple[Scene, Tiling] | None:
