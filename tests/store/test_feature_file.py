@@ -78,6 +78,21 @@ def test_is_a_safetensors_file_that_others_read(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@settings(max_examples=40, deadline=None)
+@given(space=st.text(min_size=1), about=st.dictionaries(st.text(), st.text(), max_size=4))
+def test_any_words_survive(space: str, about: dict[str, str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = write(Path(folder) / "a", ROWS, INVERSE, space=space, about=about)
+        assert (file.description.space, file.description.about) == (space, about)
+        with safe_open(Path(folder) / "a", "pt") as other:
+            assert other.metadata()["space"] == space
+
+
+def test_a_header_beyond_all_bounds_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="shorten what `about` says"):
+        write(tmp_path / "a", ROWS, about={"poem": "x" * 2**20})
+
+
 def test_pieces_do_not_change_the_bytes(tmp_path: Path) -> None:
     write(tmp_path / "whole", ROWS)
     with write_features(tmp_path / "pieces", WHAT) as writer:
