@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from geoguide3d.scenes.scene import Scene
+from geoguide3d.store.cache import FeaturePieces
 
 
 @runtime_checkable
@@ -27,4 +28,13 @@ class FrozenBackbone(Protocol):
 
     def encode(self, scene: Scene) -> Tensor:
         """Returns (N, G) float32 features in the order of scene.points, without gradients."""
+        ...
+
+
+@runtime_checkable
+class EncodesInPieces(Protocol):
+    """A backbone that can give its features without holding (N, G) of them: those of tiles, or of pooled nodes."""
+
+    def encode_pieces(self, scene: Scene) -> FeaturePieces:
+        """Returns the features of `encode` as pieces and an index."""
         ...

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from geoguide3d.backbones.cached import with_encoding
 from geoguide3d.backbones.loading import load_backbone
 from geoguide3d.backbones.protocol import FrozenBackbone
 from geoguide3d.backbones.weights import find_weights, sha256_of
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         backbone = load_backbone(settings.backbone.name, settings.backbone.config, weights)
         hashed = None if weights is None else sha256_of(weights)
         record = replace(settings.backbone, config=backbone.config, sha256=hashed, licence=backbone.licence)
+        backbone = with_encoding(backbone, settings.encoding, weights)
         up = None if settings.up is None else torch.tensor(settings.up)
         bar = tqdm(paths, desc="scenes", unit="scene", disable=None)
         distilled = distill([_lesson(path, settings, backbone, text, up) for path in bar], settings.training)

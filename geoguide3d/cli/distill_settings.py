@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from geoguide3d.backbones.cached import EncodingSettings
 from geoguide3d.backbones.weights import BackboneRecord
 from geoguide3d.distillation.distill import TrainingSettings
 from geoguide3d.distillation.lessons import CaptureSettings
@@ -29,6 +30,7 @@ class DistillSettings:
         fusion: how pixels become points.
         backbone: the frozen 3D network.
         backbone_weights: its checkpoint, where it has one.
+        encoding: how its features are computed and kept; --encoding.cache FOLDER computes those of a scene once.
         training: how the adapter learns.
         mask_rule: what the model will take for an answer to a prompt.
         prompt_template: how class names become prompts in evaluations.
@@ -45,6 +47,7 @@ class DistillSettings:
     fusion: FusionSettings = field(default_factory=FusionSettings)
     backbone: BackboneRecord = field(default_factory=lambda: BackboneRecord("descriptors"))
     backbone_weights: Path | None = None
+    encoding: EncodingSettings = field(default_factory=EncodingSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     mask_rule: MaskRule = field(default_factory=MaskRule)
     prompt_template: str = "a {}"

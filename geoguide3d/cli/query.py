@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from geoguide3d.backbones.cached import EncodingSettings
 from geoguide3d.cli.settings import POSITIONAL, command, parse_settings
 from geoguide3d.query.export import export_answer
 from geoguide3d.query.model import GeoGuide
@@ -35,6 +36,8 @@ class QuerySettings:
         output: folder for the answer.
         up: x,y,z, the direction that is up in the scene; by default from the file, or estimated and logged.
         backbone: checkpoint of the 3D backbone, where it has one and $GEOGUIDE3D_WEIGHTS does not hold it.
+        encoding: --encoding.cache FOLDER keeps the backbone's features; --encoding.tiles.core_m METRES cuts large
+            scenes.
     """
 
     scene: Path = field(metadata=POSITIONAL)
@@ -43,13 +46,14 @@ class QuerySettings:
     output: Path
     up: tuple[float, float, float] | None = None
     backbone: Path | None = None
+    encoding: EncodingSettings = field(default_factory=EncodingSettings)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command."""
     settings, resolved = parse_settings(QuerySettings, argv, EXAMPLES)
     with command("geoguide3d query"):
-        model = GeoGuide.from_pretrained(settings.model, settings.backbone)
+        model = GeoGuide.from_pretrained(settings.model, settings.backbone, settings.encoding)
         model.text_vectors(settings.prompts)  # an unknown word is told before the scene is read
         scene = read_scene(settings.scene)
         if scene.source is not None and scene.source.parent.resolve() == settings.output.resolve():

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import geoguide3d
+from geoguide3d.backbones.cached import EncodingSettings, with_encoding
 from geoguide3d.backbones.loading import load_backbone
 from geoguide3d.backbones.protocol import FrozenBackbone
 from geoguide3d.backbones.weights import BackboneRecord, find_weights
@@ -50,22 +51,30 @@ class GeoGuide:
 
     @classmethod
     def from_pretrained(
-        cls, path: str | os.PathLike[str], backbone: FrozenBackbone | str | os.PathLike[str] | None = None
+        cls,
+        path: str | os.PathLike[str],
+        backbone: FrozenBackbone | str | os.PathLike[str] | None = None,
+        encoding: EncodingSettings | None = None,
     ) -> GeoGuide:
         """Returns the model of a folder that tools/distill.py wrote, on the CPU.
 
         Args:
             backbone: path of the backbone's checkpoint, or the backbone itself; None looks where `find_weights` says.
+            encoding: a cache and tiles for the backbone that is loaded here; None uses neither.
 
         Raises:
             FileNotFoundError: a file of the folder or the checkpoint is missing.
-            ValueError: another format version, sizes that do not fit together, or a checkpoint of another hash.
+            ValueError: another format version, sizes that do not fit together, a checkpoint of another hash, or an
+                encoding for a backbone that was given as an object; wrap that with `with_encoding`.
         """
         folder = Path(path)
         config, adapter = ModelConfig.read(folder), Adapter.from_pretrained(folder)
         if backbone is None or isinstance(backbone, str | os.PathLike):
             weights = find_weights(config.backbone, None if backbone is None else Path(backbone))
             backbone = load_backbone(config.backbone.name, config.backbone.config, weights)
+            backbone = backbone if encoding is None else with_encoding(backbone, encoding, weights)
+        elif encoding is not None:
+            raise ValueError(f"encoding was given beside the backbone {backbone.name!r}; wrap it with with_encoding")
         return cls(adapter, backbone, config, folder)
 
     @cached_property

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from geoguide3d.backbones.cached import EncodingSettings
 from geoguide3d.backbones.loading import load_backbone
 from geoguide3d.backbones.weights import BackboneRecord
 from geoguide3d.distillation.adapter import Adapter
@@ -143,3 +144,8 @@ def test_a_query_imports_no_optional_third_party(tmp_path: Path, model: GeoGuide
     done = subprocess.run([sys.executable, "-c", QUERY, tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert {"open_clip", "transformers", "timm", "open3d"}.isdisjoint(done.stdout.split())
+
+
+def test_an_encoding_is_for_the_backbone_that_is_loaded(model: GeoGuide) -> None:
+    with pytest.raises(ValueError, match="encoding was given beside the backbone"):
+        GeoGuide.from_pretrained(model.folder, model.backbone, EncodingSettings())
