@@ -1,6 +1,10 @@
 // Errors in values, which only a kernel reads: ids, offsets, coordinates. Shapes and dtypes were checked in Python, and
 // STD_TORCH_CHECK says so again to those who call torch.ops without.
 #pragma once
+#include <torch/csrc/stable/ops.h>
+
+#include <atomic>
+#include <cstdint>
 #include <sstream>
 #include <stdexcept>
 
@@ -14,5 +18,22 @@ void check_value(bool valid, const Parts&... parts) {
   std::ostringstream message;
   (message << ... << parts);
   throw std::invalid_argument(message.str());
+}
+
+// Throws, with the first offender, unless all of (rows, columns) ids are in [0, limit).
+inline void check_range(const int64_t* ids, int64_t rows, int64_t columns, int64_t limit, const char* name) {
+  std::atomic<bool> outside{false};
+  torch::stable::parallel_for(0, rows * columns, 32768, [&](int64_t begin, int64_t end) {
+    bool inside = true;  // no early exit, so that the loop vectorises
+    for (int64_t i = begin; i < end; ++i) inside &= static_cast<uint64_t>(ids[i]) < static_cast<uint64_t>(limit);
+    if (!inside) outside = true;
+  });
+  if (!outside) return;
+  int64_t i = 0;
+  while (0 <= ids[i] && ids[i] < limit) ++i;
+  std::ostringstream place;
+  place << i / columns;
+  if (columns > 1) place << ", " << i % columns;
+  check_value(false, name, "[", place.str(), "] = ", ids[i], " is outside [0, ", limit, ")");
 }
 }  // namespace geoguide3d::cpu

@@ -3,7 +3,6 @@
 #include <torch/csrc/stable/library.h>
 
 #include <algorithm>
-#include <atomic>
 #include <tuple>
 #ifdef __AVX__
 #include <immintrin.h>
@@ -28,22 +27,6 @@ struct Vertex {
   float faces;  // so far
   float unused;
 };
-
-// Throws, with the first offender, unless all ids are in [0, N).
-void check_range(const Tensor& ids, int64_t N, const char* name) {
-  const int64_t* id = ids.const_data_ptr<int64_t>();
-  const int64_t columns = ids.size(1), count = ids.size(0) * columns;
-  std::atomic<bool> outside{false};
-  torch::stable::parallel_for(0, count, 32768, [&](int64_t begin, int64_t end) {
-    bool inside = true;  // no early exit, so that the loop vectorises
-    for (int64_t i = begin; i < end; ++i) inside &= static_cast<uint64_t>(id[i]) < static_cast<uint64_t>(N);
-    if (!inside) outside = true;
-  });
-  if (!outside) return;
-  for (int64_t i = 0; i < count; ++i)
-    check_value(0 <= id[i] && id[i] < N, name, "[", i / columns, ", ", i % columns, "] = ", id[i], " is outside [0, ",
-                N, ")");
-}
 
 Vector row(const float* rows, int64_t n) {
   return {rows[3 * n], rows[3 * n + 1], rows[3 * n + 2]};
@@ -175,7 +158,7 @@ std::tuple<Tensor, Tensor> mesh_edges(const Tensor& vertices, const Tensor& face
   check_ids(faces, 3, "faces");
   const int64_t N = vertices.size(0), F = faces.size(0);
   const Tensor v = torch::stable::contiguous(vertices), f = torch::stable::contiguous(faces);
-  check_range(f, N, "faces");
+  check_range(f.const_data_ptr<int64_t>(), f.size(0), f.size(1), N, "faces");
   const Tensor edges = new_empty(f, {3 * F, 2}), weights = new_empty(v, {3 * F});
   const Tensor normals = new_empty(v, {F, 3}), packed = new_empty(v, {N, 8});
   static_assert(sizeof(Vector) == 3 * sizeof(float) && sizeof(Vertex) == 8 * sizeof(float));
@@ -199,7 +182,7 @@ Tensor edge_weights(const Tensor& points, const Tensor& normals, const Tensor& e
   STD_TORCH_CHECK(normals.size(0) == N, "normals must be (", N, ", 3)");
   const Tensor p = torch::stable::contiguous(points), n = torch::stable::contiguous(normals);
   const Tensor e = torch::stable::contiguous(edges);
-  check_range(e, N, "edges");
+  check_range(e.const_data_ptr<int64_t>(), e.size(0), e.size(1), N, "edges");
   const Tensor weights = new_empty(p, {E});
   const float *point = p.const_data_ptr<float>(), *normal = n.const_data_ptr<float>();
   const int64_t* end_points = e.const_data_ptr<int64_t>();
@@ -248,7 +231,7 @@ Tensor felzenszwalb(const Tensor& edges, const Tensor& weights, int64_t N, doubl
   check_parameters(N, k, min_size);
   const int64_t E = edges.size(0);
   const Tensor e = torch::stable::contiguous(edges), w = torch::stable::contiguous(weights);
-  check_range(e, N, "edges");
+  check_range(e.const_data_ptr<int64_t>(), e.size(0), e.size(1), N, "edges");
   const Tensor labels = new_empty(e, {N});
   const GivenEdges given{e.const_data_ptr<int64_t>(), w.const_data_ptr<float>(), E};
   Components components(N, static_cast<float>(k));

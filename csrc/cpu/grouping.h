@@ -9,15 +9,6 @@
 
 namespace geoguide3d::cpu {
 
-// Throws, with the first offender, unless 0 <= index[n] < S for all n.
-inline void check_index_range(const int64_t* index, int64_t N, int64_t S) {
-  bool inside = true;  // no early exit, so that the loop vectorises
-  for (int64_t n = 0; n < N; ++n) inside &= static_cast<uint64_t>(index[n]) < static_cast<uint64_t>(S);
-  if (inside) return;
-  for (int64_t n = 0; n < N; ++n)
-    check_value(0 <= index[n] && index[n] < S, "index[", n, "] = ", index[n], " is outside [0, ", S, ")");
-}
-
 // Throws, with the first offender, unless the offsets rise from 0 to the number of entries and the ids are below limit.
 inline void check_csr(const Csr& csr, int64_t limit) {
   if (csr.offsets) {
@@ -28,7 +19,7 @@ inline void check_csr(const Csr& csr, int64_t limit) {
     check_value(csr.offsets[csr.owners] == csr.entries, "offsets end with ", csr.offsets[csr.owners],
                 ", but there are ", csr.entries, " entries");
   }
-  if (csr.ids) check_index_range(csr.ids, csr.entries, limit);
+  if (csr.ids) check_range(csr.ids, csr.entries, 1, limit, "index");
 }
 
 // The list, checked; it must outlive what is returned.
@@ -56,7 +47,7 @@ struct Grouping {
 
 // Throws where an index is out of range.
 inline Grouping group_rows(const int64_t* index, int64_t N, int64_t S) {
-  check_index_range(index, N, S);
+  check_range(index, N, 1, S, "index");
   Grouping grouping{std::vector<int64_t>(N), std::vector<int64_t>(S + 1)};
   transpose({index, nullptr, N, N}, S, grouping.rows.data(), grouping.offsets.data());
   return grouping;

@@ -104,7 +104,7 @@ Tensor rasterize_depth(const Tensor& vertices, const Tensor& faces, const Tensor
   const int64_t N = vertices.size(0), F = faces.size(0), V = image_from_world.size(0);
   const Tensor points = torch::stable::contiguous(vertices), f = torch::stable::contiguous(faces);
   const Tensor matrices = torch::stable::contiguous(image_from_world);
-  check_index_range(f.const_data_ptr<int64_t>(), 3 * F, N);
+  check_range(f.const_data_ptr<int64_t>(), F, 3, N, "faces");
   const Tensor depth = torch::stable::new_empty(matrices, {V, height, width}, ScalarType::Float);
   // Many views: a thread for each, which draws all rows at once. Few: the threads share the rows of each view.
   const auto threads = static_cast<int64_t>(torch::stable::get_num_threads());

@@ -128,13 +128,6 @@ __device__ void accumulate(Sums<kWidth, A>& sums, const Features<T>& features, c
   }
 }
 
-// The sum over the team, in each of its lanes; the whole warp must take part.
-template <typename A>
-__device__ A team_sum(A value) {
-  for (int lanes = kTeam / 2; lanes > 0; lanes /= 2) value += __shfl_xor_sync(0xffffffffu, value, lanes);
-  return value;
-}
-
 template <typename A>
 __device__ A inverse_length(A squares) {
   if (!(squares <= kMost<A>)) return kNan<A>;
@@ -188,9 +181,9 @@ __global__ void __launch_bounds__(kThreads, kMinBlocks<kWidth, T>)
     }
 #pragma unroll
     for (int r = 0; r < kTeamRows; ++r) {
-      const A inverse = inverse_length(team_sum(sums.squares[r]));
+      const A inverse = inverse_length(warp_sum<kTeam>(sums.squares[r]));
 #pragma unroll
-      for (int k = 0; k < kWidth; ++k) sums.dots[r][k] = team_sum(sums.dots[r][k]);
+      for (int k = 0; k < kWidth; ++k) sums.dots[r][k] = warp_sum<kTeam>(sums.dots[r][k]);
       if (n + r >= features.N) continue;  // after the sums, in which all lanes take part
       if (out.scores == nullptr) {
         if (lane == r) take_top(sums.dots[r], inverse, out, n + r, directions.first);

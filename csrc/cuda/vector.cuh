@@ -29,10 +29,10 @@ __device__ inline void store_pack(T* address, const Pack<T, kElements>& pack) {
   *reinterpret_cast<Pack<T, kElements>*>(address) = pack;
 }
 
-// The sum over the warp, in every lane; all lanes must take part.
-template <typename A>
+// The sum over the warp, or over each kLanes neighbours of it, in every lane; all lanes of the warp must take part.
+template <int kLanes = kWarp, typename A>
 __device__ inline A warp_sum(A value) {
-  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) value += __shfl_xor_sync(0xffffffffu, value, lanes);
+  for (int lanes = kLanes / 2; lanes > 0; lanes /= 2) value += __shfl_xor_sync(0xffffffffu, value, lanes);
   return value;
 }
 }  // namespace geoguide3d::cuda

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import geoguide3d.ops.kernels  # noqa: F401  registers the compiled kernels, where there are any
+from geoguide3d.ops.check_range import check_range
 
 TRANSPOSE = "geoguide3d::csr_transpose"
 
@@ -112,14 +113,6 @@ def pairs(ids: Tensor | None, offsets: Tensor | None, count: int) -> tuple[Tenso
         return ids, torch.arange(len(ids), device=ids.device)
     owners = torch.arange(len(offsets) - 1, device=offsets.device).repeat_interleave(offsets.diff())
     return torch.arange(count, device=offsets.device) if ids is None else ids, owners
-
-
-def check_range(ids: Tensor, count: int, name: str) -> None:
-    """Raises ValueError, with the first offender, unless all ids are in [0, count). For references."""
-    outside = ((ids < 0) | (ids >= count)).nonzero()
-    if len(outside):
-        place = tuple(outside[0].tolist())
-        raise ValueError(f"{name}{list(place)} = {int(ids[place])} is outside [0, {count})")
 
 
 def csr_transpose_reference(ids: Tensor | None, offsets: Tensor | None, count: int) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import geoguide3d.ops.kernels  # noqa: F401  registers the compiled kernels, where there are any
-from geoguide3d.ops.csr_transpose import check_range
+from geoguide3d.ops.check_range import check_range
 
 MESH = "geoguide3d::mesh_edges"
 WEIGHTS = "geoguide3d::edge_weights"

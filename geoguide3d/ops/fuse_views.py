@@ -38,7 +38,13 @@ class FusionState:
     def empty(
         cls, points: int, channels: int, *, variance: bool = False, device: torch.device | str = "cpu"
     ) -> FusionState:
-        """Returns the state of points that no view has seen."""
+        """Returns the state of points that no view has seen.
+
+        Raises:
+            ValueError: a negative number of points or channels.
+        """
+        if points < 0 or channels < 0:
+            raise ValueError(f"points and channels must not be negative, got {points}, {channels}")
         return cls(
             sums=torch.zeros(points, channels, device=device),
             mass=torch.zeros(points, device=device),

@@ -7,8 +7,8 @@ from torch import Tensor
 
 import geoguide3d.ops.kernels  # noqa: F401  registers the compiled kernels, where there are any
 from geoguide3d.ops import scalar_gradients
-from geoguide3d.ops.csr_transpose import check_range
-from geoguide3d.ops.unit_rows import through_unit_rows, unit_rows
+from geoguide3d.ops.check_range import check_range
+from geoguide3d.ops.unit_rows import SHORTEST_ROW, through_unit_rows, unit_rows
 
 NAME = "geoguide3d::mask_bce"
 
@@ -49,7 +49,7 @@ def mask_bce(
     if torch.float64 in (mask_features.dtype, point_features.dtype):
         point_features = point_features.double()
     dtype = torch.float64 if point_features.dtype == torch.float64 else torch.float32
-    queries = scale * unit_rows(mask_features.to(dtype))[0]
+    queries = scale * torch.nn.functional.normalize(mask_features.to(dtype), eps=SHORTEST_ROW)
     wanted = scalar_gradients.wanted_gradients(queries, point_features)
     value, _, _ = torch.ops.geoguide3d.mask_bce(queries, point_features, offsets, point_ids, balanced, wanted)
     assert isinstance(value, Tensor)

@@ -76,13 +76,16 @@ def project_points(
         border_px: pixels along every edge in which nothing is seen.
 
     Raises:
-        ValueError: shapes, dtypes or devices that do not fit, or a negative border.
+        ValueError: shapes, dtypes or devices that do not fit, a negative border, or a negative size (in sizes on the
+            CPU; an image of a negative size elsewhere sees nothing).
     """
     image_from_world = projection_matrices(points, intrinsics, camera_from_world)
     views = len(image_from_world)
     if sizes.shape != (views, 2) or sizes.dtype != torch.int64:
         raise ValueError(f"sizes must be ({views}, 2) int64, got {tuple(sizes.shape)} {sizes.dtype}")
     check_device("sizes", sizes, points)
+    if sizes.device.type == "cpu" and not torch.compiler.is_compiling() and bool((sizes < 0).any()):
+        raise ValueError(f"sizes must not be negative, got {sizes.tolist()}")
     if border_px < 0:
         raise ValueError(f"border_px must not be negative, got {border_px}")
     points, sizes = points.detach(), sizes.to(points.device)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import geoguide3d.ops.kernels  # noqa: F401  registers the compiled kernels, where there are any
 from geoguide3d.ops.cameras import LEAST_DEPTH_M, projection_matrices
-from geoguide3d.ops.csr_transpose import check_range
+from geoguide3d.ops.check_range import check_range
 
 RASTERIZE = "geoguide3d::rasterize_depth"
 _REFERENCE_TESTS = 2**23  # pixels times faces that the reference looks at in one step
@@ -33,8 +33,8 @@ def rasterize_depth(
         size: (width, height) of every image.
 
     Raises:
-        ValueError: shapes, dtypes or devices that do not fit, an empty image, or a face outside the vertices
-            (inside torch.compile, on CUDA, a device-side assertion).
+        ValueError: shapes, dtypes or devices that do not fit, an empty image, or a face outside the vertices (on
+            CUDA inside torch.compile: a device-side assertion).
     """
     image_from_world = projection_matrices(vertices, intrinsics, camera_from_world)
     if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype != torch.int64:
@@ -59,8 +59,8 @@ def rasterize_depth(
 def rasterize_depth_reference(
     vertices: Tensor, faces: Tensor, image_from_world: Tensor, height: int, width: int
 ) -> Tensor:
-    v, u = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     check_range(faces, len(vertices), "faces")
+    v, u = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     rays = torch.stack([u, v, torch.ones_like(u)]).reshape(3, -1).to(vertices.device, torch.float64)
     homogeneous = torch.nn.functional.pad(vertices.to(torch.float64), (0, 1), value=1.0)
     views = []

@@ -16,6 +16,7 @@ from geoguide3d.fusion.settings import FusionSettings, Weighting
 from geoguide3d.geometry.cameras import Camera
 from geoguide3d.geometry.rendering import render_depth
 from geoguide3d.geometry.visibility import VisibilityRule, splat_radius, visible_points
+from geoguide3d.ops import FusionState
 from geoguide3d.scenes.scene import Scene
 from geoguide3d.scenes.view import View
 
@@ -331,3 +332,9 @@ def test_any_mix_of_devices_gives_the_same_features(map_device: str, sum_device:
     assert fused.features.device.type == sum_device
     torch.testing.assert_close(fused.count.cpu(), expected.count, rtol=0, atol=0)
     torch.testing.assert_close(fused.features.cpu(), expected.features, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("points", "channels"), [(-1, 3), (5, -3)])
+def test_a_state_of_a_negative_size_is_an_error(points: int, channels: int) -> None:
+    with pytest.raises(ValueError, match=f"must not be negative, got {points}, {channels}"):
+        FusionState.empty(points, channels)

@@ -260,6 +260,7 @@ REFUSED: list[tuple[str, dict[str, object], str]] = [
     ("counts", {"camera_from_world": torch.eye(4).repeat(2, 1, 1)}, "1 intrinsics do not fit 2 camera_from_world"),
     ("sizes", {"sizes": torch.tensor([8, 8])}, r"sizes must be \(1, 2\) int64, got \(2,\) torch.int64"),
     ("float sizes", {"sizes": torch.ones(1, 2)}, r"got \(1, 2\) torch.float32"),
+    ("negative size", {"sizes": torch.tensor([[8, -8]])}, r"sizes must not be negative, got \[\[8, -8\]\]"),
     ("border", {"border_px": -1}, "border_px must not be negative, got -1"),
     ("map", {"depth_test": DepthTest(torch.ones(8, 8))}, r"must be \(V, h, w\).* got \(8, 8\)"),
     ("maps", {"depth_test": DepthTest(torch.ones(2, 8, 8))}, "1 views need as many depth maps, got 2"),

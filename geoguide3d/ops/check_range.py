@@ -1,0 +1,13 @@
+"""What references check and kernels check for themselves: that ids name something."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def check_range(ids: Tensor, count: int, name: str) -> None:
+    """Raises ValueError, with the first offender, unless all ids are in [0, count)."""
+    outside = ((ids < 0) | (ids >= count)).nonzero()
+    if len(outside):
+        place = tuple(outside[0].tolist())
+        raise ValueError(f"{name}{list(place)} = {int(ids[place])} is outside [0, {count})")
