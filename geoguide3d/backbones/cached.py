@@ -71,6 +71,7 @@ class CachedBackbone:
         self._backbone, self._cache = backbone, cache
         self._weights = None if weights is None else sha256_of(weights)
         self.name, self.channels = backbone.name, backbone.channels
+        self.voxel_size_m, self.needs = backbone.voxel_size_m, backbone.needs
         self.licence, self.config = backbone.licence, backbone.config
 
     def encode(self, scene: Scene) -> Tensor:

@@ -17,12 +17,17 @@ class FrozenBackbone(Protocol):
     Attributes:
         name: what `load_backbone` knows it by.
         channels: G, the width of the features.
+        voxel_size_m: side of the voxels within which points share what the network sees.
+        needs: what it reads besides points: "colors", "normals". Where a scene lacks one it is replaced, and the log
+            says so.
         licence: of the features, as far as it binds who uses them: the checkpoint's, where there is one.
         config: everything that changes the features, as JSON values; stored with every model.
     """
 
     name: str
     channels: int
+    voxel_size_m: float
+    needs: tuple[str, ...]
     licence: str
     config: dict[str, Any]
 

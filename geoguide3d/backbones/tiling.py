@@ -119,6 +119,7 @@ class TiledBackbone:
     def __init__(self, backbone: FrozenBackbone, settings: TileSettings) -> None:
         self._backbone, self._settings = backbone, settings
         self.name, self.channels, self.licence = backbone.name, backbone.channels, backbone.licence
+        self.voxel_size_m, self.needs = backbone.voxel_size_m, backbone.needs
         self.config: dict[str, Any] = dict(backbone.config)
         if settings.core_m is not None:
             self.config["tiles"] = {"core_m": settings.core_m, "margin_m": settings.margin_m}

@@ -21,6 +21,7 @@ class Counting:
     """A backbone whose feature is the point's place, and who counts its scenes."""
 
     name, channels, licence = "counting", 3, "CC0"
+    voxel_size_m, needs = 0.02, ("colors",)
 
     def __init__(self, **config: Any) -> None:
         self.config, self.calls = config, 0

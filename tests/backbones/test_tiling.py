@@ -27,6 +27,7 @@ class Local:
     """Counts of neighbours within REACH_M, and their colours as integers: exact in any order of summation."""
 
     name, channels, licence = "local", 4, "CC0"
+    voxel_size_m, needs = 0.02, ("colors",)
 
     def __init__(self) -> None:
         self.config: dict[str, Any] = {}

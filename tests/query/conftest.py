@@ -24,6 +24,7 @@ class PointsAsFeatures:
 
     name = "points"
     licence = "Apache-2.0"
+    voxel_size_m, needs = 0.02, ("colors",)
     channels = 3
     config: dict[str, Any]
 

@@ -32,6 +32,7 @@ class Descriptors:
     """
 
     name = "descriptors"
+    needs: tuple[str, ...] = ("colors", "normals")
     licence = "Apache-2.0"
 
     def __init__(self, voxel_size_m: float = 0.04, version: int = VERSION) -> None:

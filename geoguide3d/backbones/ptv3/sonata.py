@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +10,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from geoguide3d.backbones.checkpoint import load_parameters, read_checkpoint
+from geoguide3d.backbones.network_input import network_input
 from geoguide3d.backbones.ptv3.config import SONATA, PTv3Config
 from geoguide3d.backbones.ptv3.encoder import PTv3Encoder, shuffled_orders
 from geoguide3d.backbones.ptv3.levels import NodeFeatures, up_cast
-from geoguide3d.backbones.ptv3.transforms import (
-    center_shift,
-    check_precision,
-    grid_sample,
-    normalize_color,
-    point_features,
-)
-from geoguide3d.geometry.upright import rotation_to_z_up
-from geoguide3d.scenes.orientation import ensure_normals, with_up
 from geoguide3d.scenes.scene import Scene
-
-_log = logging.getLogger(__name__)
-_LEAST_POINTS = 3  # fewer have no plane, hence no normals
+from geoguide3d.store.cache import FeaturePieces
 
 
 class Sonata:
@@ -37,7 +25,7 @@ class Sonata:
     """
 
     name = "sonata"
-    needs = ("colors", "normals")
+    needs: tuple[str, ...] = ("colors", "normals")
 
     def __init__(
         self,
@@ -114,42 +102,18 @@ class Sonata:
         """
         return self.encode_nodes(scene).per_row()
 
+    def encode_pieces(self, scene: Scene) -> FeaturePieces:
+        """Returns what `encode` does, each feature once, as the cache keeps them."""
+        nodes = self.encode_nodes(scene)
+        return FeaturePieces([nodes.features], nodes.node_of_row)
+
     @torch.no_grad()
     def encode_nodes(self, scene: Scene) -> NodeFeatures:
         """Returns what `encode` does, each feature once: at the voxels of `level`, with the voxel of every point."""
-        check_precision(scene.points, self.voxel_size_m)
-        scene = with_up(_with_normals(scene))
-        assert scene.normals is not None  # what _with_normals is for
-        assert scene.up is not None  # what with_up is for
-        rotation = rotation_to_z_up(scene.up).to(torch.float64)
-        points, normals = (
-            (values.to(torch.float64) @ rotation.T).to(torch.float32) for values in (scene.points, scene.normals)
-        )
-        points = center_shift(points)
-        voxels = grid_sample(points, self.voxel_size_m, self._upstream_compat)
-        picked = voxels.point_of_voxel
-        values = point_features(points[picked], _colors(scene)[picked], normals[picked])
+        seen = network_input(scene, self.voxel_size_m, self.needs, self._upstream_compat)
+        values = torch.cat([seen.points, seen.colors, seen.normals], dim=1)
         device = next(self.encoder.parameters()).device
-        cells = pad(voxels.cells, (1, 0))  # cloud 0
-        levels = self.encoder(values.to(device), cells.to(device), points[picked].to(device), self._orders)
+        cells = pad(seen.cells, (1, 0))  # cloud 0
+        levels = self.encoder(values.to(device), cells.to(device), seen.points.to(device), self._orders)
         nodes = up_cast(levels, self.level)
-        return NodeFeatures(nodes.features.float().cpu(), nodes.node_of_row.cpu()[voxels.voxel_of_point])
-
-
-def _with_normals(scene: Scene) -> Scene:
-    """Returns the scene with normals: its own, else estimated, else zeros where there are too few points."""
-    if scene.normals is None and len(scene) < _LEAST_POINTS:
-        _log.info("%s: %d points have no normals; they count as zero", scene.name, len(scene))
-        return replace(scene, normals=torch.zeros_like(scene.points))
-    return ensure_normals(scene)
-
-
-def _colors(scene: Scene) -> Tensor:
-    """Returns (N, 3) float32 colours in [0, 1], black where the scene has none."""
-    if scene.colors is None:
-        _log.info("%s: no colours; they count as black", scene.name)
-        return torch.zeros_like(scene.points)
-    colors = normalize_color(scene.colors)
-    if colors is not scene.colors and float(scene.colors.amax()) > 1:
-        _log.warning("%s: colours reach %.0f; read as 0 … 255", scene.name, float(scene.colors.amax()))
-    return colors
+        return NodeFeatures(nodes.features.float().cpu(), nodes.node_of_row.cpu()[seen.voxel_of_point])

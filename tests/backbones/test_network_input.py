@@ -9,13 +9,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from geoguide3d.backbones.ptv3.transforms import (
+from geoguide3d.backbones.network_input import (
     GridSample,
     center_shift,
     check_precision,
     grid_sample,
     normalize_color,
-    point_features,
 )
 
 
@@ -40,7 +39,7 @@ def test_transforms_are_upstreams(shared_fixtures: Path, cloud: str, upstream_co
     rows = assert_is_recorded(sampled, recorded, "")
     picked = sampled.point_of_voxel
     colors = normalize_color(recorded["raw.color"])
-    features = point_features(points[picked], colors[picked], recorded["raw.normal"][picked])
+    features = torch.cat([points[picked], colors[picked], recorded["raw.normal"][picked]], dim=1)
     assert torch.equal(features, recorded["feat"][rows])
 
 
