@@ -6,6 +6,8 @@ Results are integers and carry no gradient.
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import torch
 from torch import Tensor
 
@@ -37,24 +39,34 @@ def submanifold_map(cells: Tensor, kernel_size: int) -> Tensor:
     return neighbours
 
 
-def strided_map(cells: Tensor, stride: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns (coarse (P, 4) int64, children (K, P) int32, parents (K, M) int32) of blocks of stride³ = K cells.
+def strided_map(
+    cells: Tensor, kernel_size: int, stride: int, padding: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns (coarse (P, 4) int64, children (K, P) int32, parents (K, M) int32), K = kernel_size³.
 
-    `coarse` holds batch and ⌊(x, y, z) / stride⌋ of the blocks that have a cell, in lexicographic order. `children` is
-    the row in `cells` that each tap of a block reads, `parents` the row in `coarse` that reads a cell by that tap; −1
-    where there is none. Taps are numbered as in `submanifold_map`, by (x, y, z) mod stride.
+    An output at o reads the cells at o·stride − padding + (i, j, k) by the taps (i, j, k), numbered as in
+    `submanifold_map`. The grid begins at 0 and has no end: `coarse` holds all o ≥ 0 that read a cell, with its batch,
+    in lexicographic order. (spconv's SparseConv3d cuts its outputs off at the end of a spatial shape, too.)
+    `children` is the row in `cells` that each tap of an output reads, `parents` the row in `coarse` that reads a cell
+    by that tap; −1 where there is none.
 
     Args:
-        cells: (M, 4) int64: batch, x, y, z; in any order, no cell twice.
+        cells: (M, 4) int64: batch, x, y, z; in any order, no cell twice; x, y and z in [0, 2⁶²).
+        kernel_size: in [1, 1000]. Below stride, outputs leave cells out.
         stride: at least 1.
+        padding: in [0, 2³¹).
 
     Raises:
-        ValueError: as `submanifold_map`.
+        ValueError: a size or coordinate out of its range, else as `submanifold_map`; a cell that occurs twice may go
+            unseen where no output reads it.
     """
     _check_cells(cells)
-    if stride < 1:
-        raise ValueError(f"stride must be at least 1, got {stride}")
-    coarse, children, parents = torch.ops.geoguide3d.strided_map(cells, stride)
+    if not 1 <= kernel_size <= 1000 or stride < 1 or not 0 <= padding < 2**31:
+        raise ValueError(
+            "kernel_size must be in [1, 1000], stride at least 1 and padding in [0, 2^31), "
+            f"got {kernel_size}, {stride} and {padding}"
+        )
+    coarse, children, parents = torch.ops.geoguide3d.strided_map(cells, kernel_size, stride, padding)
     return coarse, children, parents
 
 
@@ -83,22 +95,28 @@ def submanifold_map_reference(cells: Tensor, kernel_size: int) -> Tensor:
     return neighbours
 
 
-def strided_map_reference(cells: Tensor, stride: int) -> tuple[Tensor, Tensor, Tensor]:
-    taps = stride**3
-    if len(cells) == 0:
-        none = cells.new_empty(taps, 0, dtype=torch.int32)
-        return cells.clone(), none, none.clone()
-    keys, _ = _keys(cells, 0)
-    _check_distinct(cells, *keys.sort())
-    blocks = torch.cat([cells[:, :1], cells[:, 1:].div(stride, rounding_mode="floor")], dim=1)
-    x, y, z = (cells[:, 1:] - blocks[:, 1:] * stride).T
-    tap = (x * stride + y) * stride + z
-    coarse, parent = torch.unique(blocks, dim=0, return_inverse=True)
-    row = torch.arange(len(cells), dtype=torch.int32, device=cells.device)
-    children = row.new_full((taps, len(coarse)), -1)
-    children[tap, parent] = row
-    parents = row.new_full((taps, len(cells)), -1)
-    parents[tap, row.long()] = parent.to(torch.int32)
+def strided_map_reference(
+    cells: Tensor, kernel_size: int, stride: int, padding: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
+    wrong = ((cells[:, 1:] < 0) | (cells[:, 1:] >= 2**62)).nonzero()
+    if len(wrong):
+        got = int(cells[:, 1:][tuple(wrong[0])])
+        raise ValueError(f"x, y and z of a strided map must be in [0, 2^62), got {got}")
+    taps = torch.cartesian_prod(*[torch.arange(kernel_size, device=cells.device)] * 3).view(-1, 3)
+    places = cells[:, 1:] + padding - taps[:, None]  # (K, M, 3)
+    tap, row = ((places >= 0) & (places % stride == 0)).all(dim=2).nonzero().T
+    outputs = torch.cat([cells[row, :1], places[tap, row] // stride], dim=1)
+    if len(outputs):
+        _keys(outputs, 0)
+    coarse, parent = torch.unique(outputs, dim=0, return_inverse=True)
+    rows, parent = row.to(torch.int32), parent.to(torch.int32)
+    children = rows.new_full((len(taps), len(coarse)), -1)
+    children[tap, parent] = rows
+    parents = rows.new_full((len(taps), len(cells)), -1)
+    parents[tap, row] = parent
+    twice = (children[tap, parent] != rows).nonzero()
+    if len(twice):
+        _refuse_twice(cells[row[twice[0]][0]])
     return coarse, children, parents
 
 
@@ -115,7 +133,11 @@ def _keys(cells: Tensor, reach: int) -> tuple[Tensor, list[int]]:
 def _check_distinct(cells: Tensor, ordered: Tensor, rows: Tensor) -> None:
     twice = (ordered[1:] == ordered[:-1]).nonzero()
     if len(twice):
-        raise ValueError(f"cells must differ, {cells[rows[int(twice[0])]].tolist()} occurs twice")
+        _refuse_twice(cells[rows[int(twice[0])]])
+
+
+def _refuse_twice(cell: Tensor) -> NoReturn:
+    raise ValueError(f"cells must differ, {cell.tolist()} occurs twice")
 
 
 # --- shapes and registration ------------------------------------------------------------------------------------------
@@ -125,12 +147,12 @@ def _submanifold_shape(cells: Tensor, kernel_size: int) -> Tensor:
     return cells.new_empty(kernel_size**3, cells.shape[0], dtype=torch.int32)
 
 
-def _strided_shape(cells: Tensor, stride: int) -> tuple[Tensor, Tensor, Tensor]:
-    blocks = torch.library.get_ctx().new_dynamic_size()
+def _strided_shape(cells: Tensor, kernel_size: int, stride: int, padding: int) -> tuple[Tensor, Tensor, Tensor]:
+    outputs = torch.library.get_ctx().new_dynamic_size()
     return (
-        cells.new_empty(blocks, 4),
-        cells.new_empty(stride**3, blocks, dtype=torch.int32),
-        cells.new_empty(stride**3, cells.shape[0], dtype=torch.int32),
+        cells.new_empty(outputs, 4),
+        cells.new_empty(kernel_size**3, outputs, dtype=torch.int32),
+        cells.new_empty(kernel_size**3, cells.shape[0], dtype=torch.int32),
     )
 
 
@@ -138,6 +160,6 @@ torch.library.define(SUBMANIFOLD, "(Tensor cells, int kernel_size) -> Tensor")
 torch.library.impl(SUBMANIFOLD, "CompositeExplicitAutograd", submanifold_map_reference)
 torch.library.register_fake(SUBMANIFOLD, _submanifold_shape)
 
-torch.library.define(STRIDED, "(Tensor cells, int stride) -> (Tensor, Tensor, Tensor)")
+torch.library.define(STRIDED, "(Tensor cells, int kernel_size, int stride, int padding) -> (Tensor, Tensor, Tensor)")
 torch.library.impl(STRIDED, "CompositeExplicitAutograd", strided_map_reference)
 torch.library.register_fake(STRIDED, _strided_shape)

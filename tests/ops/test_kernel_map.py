@@ -19,6 +19,7 @@ from geoguide3d.ops.kernel_map import (
 from tests.ops.segment_cases import DEVICES, count_compilations, torch_threads
 
 SIZES = [0, 1, 2, 1000, 20_001]
+WINDOWS = [(1, 1, 0), (2, 2, 0), (3, 3, 0), (5, 5, 0), (3, 2, 1), (3, 1, 1), (4, 3, 7), (1, 2, 0), (5, 2, 0)]
 
 
 def random_cells(count: int, extent: int = 40, batches: int = 3, seed: int = 0) -> Tensor:
@@ -40,36 +41,51 @@ def assert_equal(got: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> None:
 def test_matches_reference(n: int, in_order: bool, device: str) -> None:
     cells = random_cells(n)
     cells = torch.unique(cells, dim=0).view(-1, 4) if in_order else cells
-    cells = (cells - torch.tensor([0, 20, 20, 20])).to(device)
+    cells = cells.to(device)
     for size in (1, 3, 5):
-        assert_equal((submanifold_map(cells, size),), (submanifold_map_reference(cells, size),))
-    for stride in (1, 2, 3, 5):
-        assert_equal(strided_map(cells, stride), strided_map_reference(cells, stride))
+        shifted = cells - torch.tensor([0, 20, 20, 20], device=device)
+        assert_equal((submanifold_map(shifted, size),), (submanifold_map_reference(shifted, size),))
+    for window in WINDOWS:
+        assert_equal(strided_map(cells, *window), strided_map_reference(cells, *window))
+
+
+Cells = set[tuple[int, ...]]
+
+
+def some_cells(low: int) -> st.SearchStrategy[Cells]:
+    return st.sets(st.tuples(st.integers(0, 2), *[st.integers(low, low + 7)] * 3), min_size=1, max_size=120)
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    st.sets(st.tuples(st.integers(0, 2), *[st.integers(-3, 4)] * 3), min_size=1, max_size=120),
-    st.integers(1, 3),
-    st.sampled_from([1, 3, 5]),
-)
-def test_equals_a_dictionary_of_cells(chosen: set[tuple[int, ...]], stride: int, size: int) -> None:
-    cells = torch.tensor(list(chosen))
-    row = {tuple(cell): m for m, cell in enumerate(cells.tolist())}
+@given(some_cells(-3), st.sampled_from([1, 3, 5]))
+def test_a_submanifold_map_equals_a_dictionary_of_cells(chosen: Cells, size: int) -> None:
+    row = {cell: m for m, cell in enumerate(chosen)}
     taps = list(product(range(size), repeat=3))
     expected = [
         [row.get((b, *(v + t - size // 2 for v, t in zip(at, tap, strict=True))), -1) for b, *at in row] for tap in taps
     ]
-    assert submanifold_map(cells, size).tolist() == expected
-    coarse, children, parents = strided_map(cells, stride)
-    blocks = [tuple(block) for block in coarse.tolist()]
-    assert blocks == sorted({(b, *(v // stride for v in at)) for b, *at in row})
-    for tap, (i, j, k) in enumerate(product(range(stride), repeat=3)):
-        for p, (b, x, y, z) in enumerate(blocks):
-            child = row.get((b, x * stride + i, y * stride + j, z * stride + k), -1)
-            assert children[tap, p] == child
-            assert child < 0 or parents[tap, child] == p
-    assert ((parents >= 0).sum(0) == 1).all()
+    assert submanifold_map(torch.tensor(list(row)), size).tolist() == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(some_cells(0), st.integers(1, 5), st.integers(1, 4), st.integers(0, 6))
+def test_a_strided_map_equals_a_dictionary_of_cells(chosen: Cells, size: int, stride: int, padding: int) -> None:
+    row = {cell: m for m, cell in enumerate(chosen)}
+    coarse, children, parents = strided_map(torch.tensor(list(row)), size, stride, padding)
+    taps = list(product(range(size), repeat=3))
+    # Every output that may read a cell, and what it reads.
+    read = {
+        (b, *output): [
+            row.get((b, *(o * stride - padding + t for o, t in zip(output, tap, strict=True))), -1) for tap in taps
+        ]
+        for b in range(3)
+        for output in product(range((7 + padding) // stride + 1), repeat=3)
+    }
+    outputs = sorted(output for output, rows in read.items() if max(rows) >= 0)
+    assert [tuple(output) for output in coarse.tolist()] == outputs
+    assert children.T.tolist() == [read[output] for output in outputs]
+    pairs = {(t, p, m) for p, output in enumerate(outputs) for t, m in enumerate(read[output]) if m >= 0}
+    assert {(t, int(parents[t, m]), m) for t, m in (parents >= 0).nonzero().tolist()} == pairs
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -89,10 +105,18 @@ def test_known_answer(device: str) -> None:
         [19, 0],
     ]
     assert neighbours[[7, 12, 14, 19], [3, 1, 0, 0]].tolist() == [0, 0, 1, 3]
-    coarse, children, parents = strided_map(cells, 2)
+    coarse, children, parents = strided_map(cells, 2, 2)
     assert coarse.tolist() == [[0, 2, 2, 2], [0, 2, 2, 3], [0, 3, 2, 2], [1, 2, 2, 2]]
     assert (children >= 0).nonzero().tolist() == [[1, 2], [6, 1], [6, 3], [7, 0]]
     assert parents.amax(0).tolist() == [0, 1, 3, 2]
+    coarse, children, parents = strided_map(cells[:2], 3, 2, 1)  # 5 is read by 2 and 3, 6 by 3 alone
+    assert coarse[:, 1:].tolist() == [list(o) for o in product([2, 3], repeat=3)]
+    assert coarse.amax(0)[0] == 0
+    # Cell 0 is read by tap 2 of 2 and tap 0 of 3 along each axis; cell 1 by tap 1 of 3 along z.
+    assert (children[:, 7] >= 0).nonzero().flatten().tolist() == [0, 1]
+    assert children[[0, 1, 26], [7, 7, 0]].tolist() == [0, 1, 0]
+    assert (parents >= 0).sum(0).tolist() == [8, 4]
+    assert strided_map(cells[:2], 3, 2)[0].tolist() == [[0, 2, 2, 2], [0, 2, 2, 3]]
 
 
 @pytest.mark.parametrize("size", [3, 5])
@@ -106,10 +130,10 @@ def test_a_submanifold_map_is_its_own_inverse_with_the_taps_reversed(size: int) 
 @pytest.mark.parametrize("device", DEVICES)
 def test_results_do_not_depend_on_the_number_of_threads(device: str) -> None:
     cells = random_cells(70_001).to(device)
-    expected = (submanifold_map(cells, 3), *strided_map(cells, 2))
+    expected = (submanifold_map(cells, 3), *strided_map(cells, 2, 2))
     for threads in (1, 2, 3):
         with torch_threads(threads):
-            assert_equal((submanifold_map(cells, 3), *strided_map(cells, 2)), expected)
+            assert_equal((submanifold_map(cells, 3), *strided_map(cells, 2, 2)), expected)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -118,7 +142,7 @@ def test_accepts_noncontiguous(device: str) -> None:
     cells = wide[::2, 2:6].roll(2, dims=1)
     for view in (wide[::2, :4], cells.T.contiguous().T):
         assert_equal((submanifold_map(view, 3),), (submanifold_map(view.contiguous(), 3),))
-        assert_equal(strided_map(view, 2), strided_map(view.contiguous(), 2))
+        assert_equal(strided_map(view, 2, 2), strided_map(view.contiguous(), 2, 2))
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -130,8 +154,14 @@ def test_extents_whose_product_is_a_key_fit_and_more_are_refused(device: str) ->
         cells[0, 1:] = -beyond
         with pytest.raises(ValueError, match=r"more than 2\^63 cells"):
             submanifold_map(cells, 3)
-        with pytest.raises(ValueError, match=r"more than 2\^63 cells"):
-            strided_map(cells, 1)
+    cells[0, 1:] = 2**24
+    assert strided_map(cells, 16, 16)[0][:, 3].tolist() == [2**16 - 1, 2**16, 2**20]
+    with pytest.raises(ValueError, match=r"more than 2\^63 cells"):
+        strided_map(cells, 1, 1)
+    for outside in (-1, 2**62):
+        cells[0, 2] = outside
+        with pytest.raises(ValueError, match=rf"x, y and z of a strided map must be in \[0, 2\^62\), got {outside}"):
+            strided_map(cells, 2, 2)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -142,20 +172,20 @@ def test_a_cell_that_occurs_twice_is_named(device: str) -> None:
     with pytest.raises(ValueError, match=rf"cells must differ, \[{named}\] occurs twice"):
         submanifold_map(cells, 3)
     with pytest.raises(ValueError, match=rf"cells must differ, \[{named}\] occurs twice"):
-        strided_map(cells, 2)
+        strided_map(cells, 2, 2)
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_opcheck(device: str) -> None:
     cells = random_cells(60, 5).to(device)
     torch.library.opcheck(torch.ops.geoguide3d.submanifold_map.default, (cells, 3))
-    torch.library.opcheck(torch.ops.geoguide3d.strided_map.default, (cells, 2))
+    torch.library.opcheck(torch.ops.geoguide3d.strided_map.default, (cells, 3, 2, 1))
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_compiles_without_graph_break(device: str) -> None:
     def step(cells: Tensor) -> Tensor:
-        coarse, children, _ = strided_map(cells * 2, 2)
+        coarse, children, _ = strided_map(cells * 2, 3, 2, 1)
         return submanifold_map(coarse, 3).amax(0) + children.amax(0)
 
     compiled, calls = count_compilations(step)
@@ -171,12 +201,13 @@ def test_rejects_wrong_shapes_and_dtypes(cells: Tensor) -> None:
     with pytest.raises(ValueError, match=r"cells must be \(M, 4\) int64, got"):
         submanifold_map(cells, 3)
     with pytest.raises(ValueError, match=r"cells must be \(M, 4\) int64, got"):
-        strided_map(cells, 2)
+        strided_map(cells, 2, 2)
 
 
 def test_rejects_wrong_sizes() -> None:
     for size in (0, 2, -1):
         with pytest.raises(ValueError, match=f"kernel_size must be odd, got {size}"):
             submanifold_map(random_cells(3), size)
-    with pytest.raises(ValueError, match="stride must be at least 1, got 0"):
-        strided_map(random_cells(3), 0)
+    for window in ((0, 1, 0), (1001, 2, 0), (3, 0, 1), (3, 2, -1), (3, 2, 2**31)):
+        with pytest.raises(ValueError, match=r"kernel_size must be in .*, got {}, {} and {}".format(*window)):
+            strided_map(random_cells(3), *window)

@@ -29,7 +29,7 @@ def case(n: int, channels: int, width: int, kind: str = "submanifold", dtype: to
     cells = random_cells(n, 12 if n < 2000 else 20, 1)
     neighbours, transposed = submanifold_map(cells, 3), None
     if kind != "submanifold":
-        _, *maps = strided_map(cells, 2)
+        _, *maps = strided_map(cells, 2, 2)
         neighbours, transposed = maps if kind == "strided" else reversed(maps)
     rows = n if transposed is None else transposed.shape[1]
     features = torch.randn(rows, channels, generator=generator, dtype=torch.float64)
