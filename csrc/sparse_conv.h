@@ -1,10 +1,10 @@
-// Contract of sparse_conv and sparse_conv_weight_gradient, shared by csrc/cpu and the references in
+// Contract of sparse_conv and sparse_conv_weight_gradient, shared by csrc/cpu, csrc/cuda and the references in
 // geoguide3d/ops/sparse_conv.py.
 //
 //   M rows of C channels become P rows of D channels, through K taps.
 //
-//     features    (M, C)     T = float32 | float64, any strides
-//     weight      (D, K, C)  T, any strides
+//     features    (M, C)     T = float32 | float64 | float16 | bfloat16, any strides
+//     weight      (D, K, C)  T, any strides, finite
 //     bias        (D,)       T, or none for 0
 //     neighbours  (K, P)     int32 in [-1, M): the row that each tap reads for each output, -1 for none
 //     transposed  (K, M)     int32 in [-1, P): the inverse of neighbours, tap by tap; none where that is neighbours
@@ -18,9 +18,11 @@
 //     out[d, t, c] = sum over outputs p with n = neighbours[t, p] >= 0 of grad[p, d] * features[n, c]
 //
 //   The gradient by features is sparse_conv of the gradient with transposed weights over the transposed map.
+//   Half types are multiplied and added up in float32, on a GPU by its tensor cores, and rounded once, at the end.
 //   M, P, K, C and D may be 0. Products of row numbers and widths are 64-bit. Deterministic and independent of the
-//   number of threads: an output adds its taps in order, and each tap its channels in order; a weight's gradient adds
-//   its pairs in order, in parts of fixed size, and the parts in order. A row outside [-1, M) is an error.
+//   number of threads: an output adds its taps in order, and each tap its channels in order (inside a tensor core 16 at
+//   a time); a weight's gradient adds its pairs in order, in parts whose size depends on the shapes alone, and the
+//   parts in order. Nothing is added by atomics. A row outside [-1, M) is an error, on CUDA a device-side assertion.
 #pragma once
 #include <optional>
 
@@ -29,6 +31,10 @@
 
 namespace geoguide3d {
 using torch::stable::Tensor;
+
+inline int64_t ceil_divide(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
 
 inline void check_features(const Tensor& features, const Tensor& neighbours) {
   STD_TORCH_CHECK(features.dim() == 2, "features must be (M, C)");

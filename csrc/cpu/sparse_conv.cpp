@@ -3,10 +3,10 @@
 #include <torch/csrc/stable/library.h>
 
 #include <algorithm>
-#include <array>
 #include <vector>
 
 #include "check_value.h"
+#include "convert.h"
 #include "radix_sort.h"
 #include "row_products.h"
 
@@ -17,10 +17,6 @@ using torch::stable::new_empty;
 using torch::stable::parallel_for;
 
 constexpr int64_t kTile = 512;  // outputs that a thread takes at a time
-
-int64_t ceil_divide(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 // An output and the row that it reads.
 struct Pair {
@@ -41,43 +37,66 @@ int64_t find_pairs(const int32_t* neighbours, int64_t first, int64_t last, int64
   return inside ? count : -1;
 }
 
+// Throws what find_pairs saw, in a thread that could not.
 void check_rows(const Tensor& neighbours, int64_t M, const std::vector<char>& valid) {
   if (std::all_of(valid.begin(), valid.end(), [](char v) { return v; })) return;
-  const int32_t* rows = neighbours.const_data_ptr<int32_t>();
-  for (int64_t i = 0; i < neighbours.numel(); ++i)
-    check_value(-1 <= rows[i] && rows[i] < M, "neighbours[", i / neighbours.size(1), ", ", i % neighbours.size(1),
-                "] = ", rows[i], " is outside [-1, ", M, ")");
+  check_range(neighbours.const_data_ptr<int32_t>(), neighbours.size(0), neighbours.size(1), M, "neighbours", -1);
 }
 
-// (K, panels, C, kPanel): the columns that add_products takes, zeros beyond D.
+// A contiguous tensor in the type that sums are in, copied only where it is of another.
 template <typename T>
-Buffer<T> pack_weight(const Tensor& weight) {
-  const int64_t D = weight.size(0), K = weight.size(1), C = weight.size(2), panels = ceil_divide(D, kPanel<T>);
+class Widened {
+  using A = accumulator_t<T>;
+
+ public:
+  explicit Widened(const Tensor& tensor) {
+    const T* from = tensor.const_data_ptr<T>();
+    if constexpr (std::is_same_v<T, A>) {
+      data_ = from;
+    } else {
+      copy_ = make_buffer<A>(tensor.numel());
+      parallel_for(0, tensor.numel(), 1 << 16,
+                   [&](int64_t first, int64_t last) { convert(from + first, copy_.get() + first, last - first); });
+      data_ = copy_.get();
+    }
+  }
+  const A* data() const { return data_; }
+
+ private:
+  Buffer<A> copy_;
+  const A* data_;
+};
+
+// (K, panels, C, kPanel): the columns that add_products takes, zeros beyond D.
+template <typename T, typename A = accumulator_t<T>>
+Buffer<A> pack_weight(const Tensor& weight) {
+  const int64_t D = weight.size(0), K = weight.size(1), C = weight.size(2), panels = ceil_divide(D, kPanel<A>);
   const T* data = weight.const_data_ptr<T>();
   const int64_t by_d = weight.stride(0), by_k = weight.stride(1), by_c = weight.stride(2);
-  Buffer<T> packed = make_buffer<T>(K * panels * C * kPanel<T>);
+  Buffer<A> packed = make_buffer<A>(K * panels * C * kPanel<A>);
   parallel_for(0, K * panels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
-      const int64_t first = item % panels * kPanel<T>, width = std::min(kPanel<T>, D - first);
+      const int64_t first = item % panels * kPanel<A>, width = std::min(kPanel<A>, D - first);
       const T* in = data + item / panels * by_k + first * by_d;
-      T* out = packed.get() + item * C * kPanel<T>;
+      A* out = packed.get() + item * C * kPanel<A>;
       for (int64_t c = 0; c < C; ++c)
-        for (int64_t d = 0; d < kPanel<T>; ++d) out[c * kPanel<T> + d] = d < width ? in[c * by_c + d * by_d] : T{0};
+        for (int64_t d = 0; d < kPanel<A>; ++d)
+          out[c * kPanel<A> + d] = d < width ? static_cast<A>(in[c * by_c + d * by_d]) : A{0};
     }
   });
   return packed;
 }
 
-template <typename T>
+template <typename T, typename A = accumulator_t<T>>
 struct Convolution {
-  const T* features;
-  const T* weight;  // packed
+  const A* features;
+  const A* weight;  // packed
   const T* bias;    // null: 0
   const int32_t* neighbours;
   T* out;
   int64_t M, C, D, K, P;
 
-  int64_t panels() const { return ceil_divide(D, kPanel<T>); }
+  int64_t panels() const { return ceil_divide(D, kPanel<A>); }
 
   // Outputs [first, last) of panels [begin, end). Returns false, and writes nothing, where a row is out of range. The
   // outputs of a panel stay in cache while all taps are added.
@@ -89,36 +108,37 @@ struct Convolution {
       if (count < 0) return false;
       offsets[k + 1] = offsets[k] + count;
     }
-    std::vector<T> sums((last - first + 1) * kPanel<T>), zeros(C);  // the last row takes what fills up groups of rows
+    std::vector<A> sums((last - first + 1) * kPanel<A>), zeros(C);  // the last row takes what fills up groups of rows
     for (int64_t panel = begin; panel < end; ++panel) {
-      const int64_t width = std::min(kPanel<T>, D - panel * kPanel<T>);
+      const int64_t width = std::min(kPanel<A>, D - panel * kPanel<A>);
       for (int64_t p = 0; p <= last - first; ++p)
-        for (int64_t d = 0; d < width; ++d) sums[p * kPanel<T> + d] = bias ? bias[panel * kPanel<T> + d] : T{0};
+        for (int64_t d = 0; d < width; ++d)
+          sums[p * kPanel<A> + d] = bias ? static_cast<A>(bias[panel * kPanel<A> + d]) : A{0};
       for (int64_t k = 0; k < K; ++k)
-        add_tap(pairs.data() + offsets[k], offsets[k + 1] - offsets[k], weight + (k * panels() + panel) * C * kPanel<T>,
+        add_tap(pairs.data() + offsets[k], offsets[k + 1] - offsets[k], weight + (k * panels() + panel) * C * kPanel<A>,
                 zeros.data(), sums.data(), last - first);
       for (int64_t p = first; p < last; ++p)
-        std::copy_n(sums.data() + (p - first) * kPanel<T>, width, out + p * D + panel * kPanel<T>);
+        scale(sums.data() + (p - first) * kPanel<A>, A{1}, out + p * D + panel * kPanel<A>, width);
     }
     return true;
   }
 
-  void add_tap(const Pair* pairs, int64_t count, const T* columns, const T* zeros, T* sums, int64_t spare) const {
-    const T* rows[kRows];
-    T* outputs[kRows];
+  void add_tap(const Pair* pairs, int64_t count, const A* columns, const A* zeros, A* sums, int64_t spare) const {
+    const A* rows[kRows];
+    A* outputs[kRows];
     constexpr int64_t kAhead = 2 * kRows;  // rows lie anywhere, which no processor foresees
     for (int64_t e = 0; e < count; e += kRows) {
       for (int64_t r = 0; r < kRows; ++r) {
         const bool there = e + r < count;
         rows[r] = there ? features + pairs[e + r].row * C : zeros;
-        outputs[r] = sums + (there ? pairs[e + r].output : spare) * kPanel<T>;
+        outputs[r] = sums + (there ? pairs[e + r].output : spare) * kPanel<A>;
         if (e + kAhead + r >= count) continue;
-        const T* next = features + pairs[e + kAhead + r].row * C;
+        const A* next = features + pairs[e + kAhead + r].row * C;
         __builtin_prefetch(next);
         __builtin_prefetch(next +
-                           std::min<int64_t>(C, 64 / sizeof(T)));  // its second line; others follow of themselves
+                           std::min<int64_t>(C, 64 / sizeof(A)));  // its second line; others follow of themselves
       }
-      add_products(rows, 1, columns, kPanel<T>, C, outputs);
+      add_products(rows, 1, columns, kPanel<A>, C, outputs);
     }
   }
 };
@@ -130,10 +150,11 @@ Tensor sparse_conv(const Tensor& features, const Tensor& weight, const std::opti
   const std::optional<Tensor> b = contiguous(bias);
   const int64_t P = n.size(1), D = weight.size(0);
   const Tensor out = new_empty(f, {P, D});
-  with_accumulator_dtype(f.scalar_type(), "sparse_conv", [&](auto zero) {
+  with_floating_dtype(f.scalar_type(), "sparse_conv", [&](auto zero) {
     using T = decltype(zero);
-    const Buffer<T> packed = pack_weight<T>(weight);
-    const Convolution<T> convolution{f.const_data_ptr<T>(),
+    const auto packed = pack_weight<T>(weight);
+    const Widened<T> wide(f);
+    const Convolution<T> convolution{wide.data(),
                                      packed.get(),
                                      data_or_null<T>(b),
                                      n.const_data_ptr<int32_t>(),
@@ -160,19 +181,19 @@ Tensor sparse_conv(const Tensor& features, const Tensor& weight, const std::opti
   return out;
 }
 
-template <typename T>
+template <typename T, typename A = accumulator_t<T>>
 struct WeightGradient {
-  const T* features;
-  const T* grad;
+  const A* features;
+  const A* grad;
   const int32_t* neighbours;
   T* out;  // (D, K, C)
   int64_t M, C, D, K, P;
 
   // The sums of a tap, tile by tile: its rows of features and gradients side by side, padded with zeros.
   bool tap(int64_t k) const {
-    const int64_t columns = ceil_divide(D, kPanel<T>) * kPanel<T>, channels = ceil_divide(C, kRows) * kRows;
+    const int64_t columns = ceil_divide(D, kPanel<A>) * kPanel<A>, channels = ceil_divide(C, kRows) * kRows;
     std::vector<Pair> pairs(kTile + 1);
-    std::vector<T> sums(channels * columns), x(kTile * channels), g(kTile * columns);
+    std::vector<A> sums(channels * columns), x(kTile * channels), g(kTile * columns);
     for (int64_t first = 0; first < P; first += kTile) {
       const int64_t count = find_pairs(neighbours + k * P, first, std::min(P, first + kTile), M, pairs.data());
       if (count < 0) return false;
@@ -181,9 +202,9 @@ struct WeightGradient {
         std::copy_n(grad + (first + pairs[i].output) * D, D, g.data() + i * columns);
       }
       for (int64_t c = 0; c < channels; c += kRows)
-        for (int64_t d = 0; d < columns; d += kPanel<T>) {
-          const T* rows[kRows];
-          T* outputs[kRows];
+        for (int64_t d = 0; d < columns; d += kPanel<A>) {
+          const A* rows[kRows];
+          A* outputs[kRows];
           for (int64_t r = 0; r < kRows; ++r) {
             rows[r] = x.data() + c + r;
             outputs[r] = sums.data() + (c + r) * columns + d;
@@ -192,7 +213,7 @@ struct WeightGradient {
         }
     }
     for (int64_t d = 0; d < D; ++d)
-      for (int64_t c = 0; c < C; ++c) out[(d * K + k) * C + c] = sums[c * columns + d];
+      for (int64_t c = 0; c < C; ++c) out[(d * K + k) * C + c] = static_cast<T>(sums[c * columns + d]);
     return true;
   }
 };
@@ -203,10 +224,11 @@ Tensor sparse_conv_weight_gradient(const Tensor& features, const Tensor& grad, c
                n = torch::stable::contiguous(neighbours);
   const int64_t C = f.size(1), D = g.size(1), K = n.size(0), P = n.size(1);
   const Tensor out = new_empty(f, {D, K, C});
-  with_accumulator_dtype(f.scalar_type(), "sparse_conv_weight_gradient", [&](auto zero) {
+  with_floating_dtype(f.scalar_type(), "sparse_conv_weight_gradient", [&](auto zero) {
     using T = decltype(zero);
-    const WeightGradient<T> gradient{f.const_data_ptr<T>(),
-                                     g.const_data_ptr<T>(),
+    const Widened<T> wide_features(f), wide_grad(g);
+    const WeightGradient<T> gradient{wide_features.data(),
+                                     wide_grad.data(),
                                      n.const_data_ptr<int32_t>(),
                                      out.mutable_data_ptr<T>(),
                                      f.size(0),

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "launch.cuh"
+#include "packed_rows.cuh"
 #include "warp_products.cuh"
 
 namespace geoguide3d::cuda {
@@ -13,38 +14,6 @@ namespace {
 using torch::stable::new_empty;
 
 constexpr int kBlockRows = kWarpsPerBlock * kWarpRows;
-
-int64_t ceil_divide(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
-// Contiguous rows of features; a row of number -1 is 0.
-template <typename T>
-struct Rows {
-  const T* data;
-  int64_t count, channels;
-  bool packed;
-
-  explicit Rows(const Tensor& tensor)
-      : data(tensor.const_data_ptr<T>()),
-        count(tensor.size(0)),
-        channels(tensor.size(1)),
-        packed(fits_packs(data, channels)) {}
-
-  __device__ void check(int32_t row) const { assert(-1 <= row && row < count && "row out of range"); }
-
-  // Channels c, c + 1, ... of a row, zeros beyond the last.
-  __device__ Pack<T> load(int32_t row, int64_t c) const {
-    Pack<T> pack = {};
-    if (row < 0 || c >= channels) return pack;
-    const T* from = data + row * channels + c;
-    if (packed) return load_pack(from);
-#pragma unroll
-    for (int e = 0; e < Pack<T>::kCount; ++e)
-      if (c + e < channels) pack.values[e] = from[e];
-    return pack;
-  }
-};
 
 // packed[t, c, d] = weight[d, t, c] for d < D, 0 up to the whole packs of `width`.
 template <typename T>
@@ -73,7 +42,7 @@ __global__ void pack_weight(Weight<T> weight, T* packed) {
 
 template <typename T>
 struct Convolution {
-  Rows<T> features;
+  PackedRows<T> features;
   const T* weight;  // packed
   const T* bias;    // null: 0
   const int32_t* neighbours;
@@ -96,7 +65,7 @@ __device__ void stage_weight(const Convolution<T>& conv, int64_t t, int64_t c, i
 
 // Copies channels c, c + 1, ... of 16 rows, that of number r held by lane r, to the warp's own tile.
 template <typename T>
-__device__ void gather_rows(const Rows<T>& features, int32_t row, int64_t c, T* to) {
+__device__ void gather_rows(const PackedRows<T>& features, int32_t row, int64_t c, T* to) {
   constexpr int kPacks = kDepth<T> / Pack<T>::kCount;
 #pragma unroll
   for (int i = 0; i < kWarpRows * kPacks / kWarp; ++i) {
@@ -164,7 +133,7 @@ Tensor sparse_conv(const Tensor& features, const Tensor& weight, const std::opti
       pack_weight<T><<<blocks_for(packed.numel()), kThreads, 0, stream>>>(from, packed.mutable_data_ptr<T>());
       STD_CUDA_KERNEL_LAUNCH_CHECK();
     }
-    const Convolution<T> conv{Rows<T>(f),
+    const Convolution<T> conv{PackedRows<T>(f),
                               packed.const_data_ptr<T>(),
                               data_or_null<T>(b),
                               n.const_data_ptr<int32_t>(),
@@ -183,7 +152,7 @@ Tensor sparse_conv(const Tensor& features, const Tensor& weight, const std::opti
 
 template <typename T>
 struct WeightGradient {
-  Rows<T> features, grad;
+  PackedRows<T> features, grad;
   const int32_t* neighbours;
   accumulator_t<T>* partial;  // (parts, D, K, C)
   int64_t K, P, parts;
@@ -197,7 +166,8 @@ struct WeightGradient {
 
 // Copies channels c, c + 1, ... of the rows that a tap reads for outputs from p on to shared memory.
 template <int kColumns, typename T>
-__device__ void stage_features(const Rows<T>& features, const int32_t* neighbours, int64_t outputs, int64_t c, T* to) {
+__device__ void stage_features(const PackedRows<T>& features, const int32_t* neighbours, int64_t outputs, int64_t c,
+                               T* to) {
   constexpr int kPacks = kColumns / Pack<T>::kCount;
   for (int i = threadIdx.x; i < kDepth<T> * kPacks; i += blockDim.x) {
     const int k = i / kPacks, column = i % kPacks * Pack<T>::kCount;
@@ -209,8 +179,8 @@ __device__ void stage_features(const Rows<T>& features, const int32_t* neighbour
 // Copies channels d ... d + 15 of the gradients of outputs from p on, transposed, to the warp's own tile. Outputs that
 // the tap does not have count as 0, for the product with 0 of what is not finite would show.
 template <typename T>
-__device__ void stage_gradients(const Rows<T>& grad, const int32_t* neighbours, int64_t p, int64_t outputs, int64_t d,
-                                T* to) {
+__device__ void stage_gradients(const PackedRows<T>& grad, const int32_t* neighbours, int64_t p, int64_t outputs,
+                                int64_t d, T* to) {
   for (int i = threadIdx.x % kWarp; i < kWarpRows * kDepth<T>; i += kWarp) {
     const int r = i % kWarpRows, k = i / kWarpRows;
     const bool there = k < outputs && d + r < grad.channels && neighbours[k] >= 0;
@@ -290,7 +260,8 @@ Tensor sparse_conv_weight_gradient(const Tensor& features, const Tensor& grad, c
   if (out.numel() == 0) return out;
   with_floating_dtype(f.scalar_type(), "sparse_conv_weight_gradient", [&](auto zero) {
     using T = decltype(zero);
-    const WeightGradient<T> from{Rows<T>(f), Rows<T>(g), n.const_data_ptr<int32_t>(), nullptr, n.size(0), n.size(1), 1};
+    const WeightGradient<T> from{
+        PackedRows<T>(f), PackedRows<T>(g), n.const_data_ptr<int32_t>(), nullptr, n.size(0), n.size(1), 1};
     if (f.size(1) <= 32)
       launch<T, 32>(from, out);
     else

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def check_range(ids: Tensor, count: int, name: str) -> None:
-    """Raises ValueError, with the first offender, unless all ids are in [0, count)."""
-    outside = ((ids < 0) | (ids >= count)).nonzero()
+def check_range(ids: Tensor, count: int, name: str, least: int = 0) -> None:
+    """Raises ValueError, with the first offender, unless all ids are in [least, count)."""
+    outside = ((ids < least) | (ids >= count)).nonzero()
     if len(outside):
         place = tuple(outside[0].tolist())
-        raise ValueError(f"{name}{list(place)} = {int(ids[place])} is outside [0, {count})")
+        raise ValueError(f"{name}{list(place)} = {int(ids[place])} is outside [{least}, {count})")

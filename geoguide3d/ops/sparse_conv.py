@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import geoguide3d.ops.kernels  # noqa: F401  registers the compiled kernels, where there are any
+from geoguide3d.ops.check_range import check_range
 
 CONV = "geoguide3d::sparse_conv"
 WEIGHT_GRADIENT = "geoguide3d::sparse_conv_weight_gradient"
@@ -49,12 +50,9 @@ def sparse_conv(
     ):
         given = tuple((neighbours if transposed is None else transposed).shape)
         raise ValueError(f"the map must have a column for each of the {len(features)} rows of features, got {given}")
-    wide = torch.float64 if features.dtype == torch.float64 else torch.float32
-    out = torch.ops.geoguide3d.sparse_conv(
-        features.to(wide), weight.to(wide), None if bias is None else bias.to(wide), neighbours, transposed
-    )
+    out = torch.ops.geoguide3d.sparse_conv(features, weight, bias, neighbours, transposed)
     assert isinstance(out, Tensor)
-    return out.to(features.dtype)
+    return out
 
 
 def _check(features: Tensor, weight: Tensor, bias: Tensor | None) -> None:
@@ -85,28 +83,28 @@ def _check_map(name: str, table: Tensor, features: Tensor, weight: Tensor) -> No
 def sparse_conv_reference(
     features: Tensor, weight: Tensor, bias: Tensor | None, neighbours: Tensor, transposed: Tensor | None
 ) -> Tensor:
-    _check_rows(neighbours, len(features))
-    out = features.new_zeros(neighbours.shape[1], weight.shape[0])
+    check_range(neighbours, len(features), "neighbours", least=-1)
+    wide_features, wide_weight = _widened(features), _widened(weight)
+    out = wide_features.new_zeros(neighbours.shape[1], weight.shape[0])
     for tap, sources in enumerate(neighbours):
         outputs, rows = _pairs(sources)
-        out = out.index_add(0, outputs, features.index_select(0, rows) @ weight[:, tap].T)
-    return out if bias is None else out + bias
+        out = out.index_add(0, outputs, wide_features.index_select(0, rows) @ wide_weight[:, tap].T)
+    return (out if bias is None else out + bias).to(features.dtype)
 
 
 def sparse_conv_weight_gradient_reference(features: Tensor, grad: Tensor, neighbours: Tensor) -> Tensor:
-    _check_rows(neighbours, len(features))
-    taps = [features.new_empty(grad.shape[1], 0, features.shape[1])]
+    check_range(neighbours, len(features), "neighbours", least=-1)
+    wide_features, wide_grad = _widened(features), _widened(grad)
+    taps = [wide_features.new_empty(grad.shape[1], 0, features.shape[1])]
     for sources in neighbours:
         outputs, rows = _pairs(sources)
-        taps.append((grad.index_select(0, outputs).T @ features.index_select(0, rows))[:, None])
-    return torch.cat(taps, dim=1)
+        taps.append((wide_grad.index_select(0, outputs).T @ wide_features.index_select(0, rows))[:, None])
+    return torch.cat(taps, dim=1).to(features.dtype)
 
 
-def _check_rows(neighbours: Tensor, count: int) -> None:
-    wrong = ((neighbours < -1) | (neighbours >= count)).nonzero()
-    if len(wrong):
-        tap, output = wrong[0].tolist()
-        raise ValueError(f"neighbours[{tap}, {output}] = {int(neighbours[tap, output])} is outside [-1, {count})")
+def _widened(tensor: Tensor) -> Tensor:
+    """Returns half types as float32, in which they are added up."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _pairs(sources: Tensor) -> tuple[Tensor, Tensor]:
