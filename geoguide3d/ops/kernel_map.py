@@ -39,9 +39,7 @@ def submanifold_map(cells: Tensor, kernel_size: int) -> Tensor:
     return neighbours
 
 
-def strided_map(
-    cells: Tensor, kernel_size: int, stride: int, padding: int = 0
-) -> tuple[Tensor, Tensor, Tensor]:
+def strided_map(cells: Tensor, kernel_size: int, stride: int, padding: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """Returns (coarse (P, 4) int64, children (K, P) int32, parents (K, M) int32), K = kernel_size³.
 
     An output at o reads the cells at o·stride − padding + (i, j, k) by the taps (i, j, k), numbered as in

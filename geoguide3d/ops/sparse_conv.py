@@ -24,7 +24,8 @@ def sparse_conv(
 ) -> Tensor:
     """Returns (P, D): out[p] = bias + Σ over taps t of weight[:, t] · features[neighbours[t, p]], −1 left out.
 
-    Gradients reach features, weight and bias.
+    Gradients reach features, weight and bias. torch.autocast changes nothing here: the layers of `geoguide3d.sparse`
+    follow it.
 
     Args:
         features: (M, C) float32, float64, float16 or bfloat16.
@@ -86,9 +87,10 @@ def sparse_conv_reference(
     check_range(neighbours, len(features), "neighbours", least=-1)
     wide_features, wide_weight = _widened(features), _widened(weight)
     out = wide_features.new_zeros(neighbours.shape[1], weight.shape[0])
-    for tap, sources in enumerate(neighbours):
-        outputs, rows = _pairs(sources)
-        out = out.index_add(0, outputs, wide_features.index_select(0, rows) @ wide_weight[:, tap].T)
+    with torch.autocast(features.device.type, enabled=False):
+        for tap, sources in enumerate(neighbours):
+            outputs, rows = _pairs(sources)
+            out = out.index_add(0, outputs, wide_features.index_select(0, rows) @ wide_weight[:, tap].T)
     return (out if bias is None else out + bias).to(features.dtype)
 
 
@@ -96,9 +98,10 @@ def sparse_conv_weight_gradient_reference(features: Tensor, grad: Tensor, neighb
     check_range(neighbours, len(features), "neighbours", least=-1)
     wide_features, wide_grad = _widened(features), _widened(grad)
     taps = [wide_features.new_empty(grad.shape[1], 0, features.shape[1])]
-    for sources in neighbours:
-        outputs, rows = _pairs(sources)
-        taps.append((wide_grad.index_select(0, outputs).T @ wide_features.index_select(0, rows))[:, None])
+    with torch.autocast(features.device.type, enabled=False):
+        for sources in neighbours:
+            outputs, rows = _pairs(sources)
+            taps.append((wide_grad.index_select(0, outputs).T @ wide_features.index_select(0, rows))[:, None])
     return torch.cat(taps, dim=1).to(features.dtype)
 
 

@@ -26,7 +26,7 @@ class Engine:
     """Three functions, with the arguments and results of `geoguide3d.ops` of the same names."""
 
     submanifold_map: Callable[[Tensor, int], Tensor]
-    strided_map: Callable[[Tensor, int], tuple[Tensor, Tensor, Tensor]]
+    strided_map: Callable[[Tensor, int, int, int], tuple[Tensor, Tensor, Tensor]]
     sparse_conv: Convolve
 
 

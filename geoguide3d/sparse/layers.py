@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from geoguide3d.sparse.engines import current_engine
-from geoguide3d.sparse.tensor import KernelMap, SparseTensor
+from geoguide3d.sparse.tensor import KernelMap, Shape, SparseTensor, Window
 
 
 class _SparseConv3d(nn.Module):
@@ -38,9 +38,17 @@ class _SparseConv3d(nn.Module):
         if x.features.shape[1] != self.in_channels:
             raise ValueError(f"features must have {self.in_channels} channels, got {x.features.shape[1]}")
 
+    def _operands(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Returns features, weight and bias, under torch.autocast in its type; float64 stays, as in torch's layers."""
+        kind = features.device.type
+        if not torch.is_autocast_enabled(kind) or features.dtype == torch.float64:
+            return features, self.weight, self.bias
+        dtype = torch.get_autocast_dtype(kind)
+        return features.to(dtype), self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype)
+
     def _convolve(self, features: Tensor, neighbours: Tensor, transposed: Tensor | None) -> Tensor:
-        weight = self.weight.flatten(1, 3)
-        return current_engine().sparse_conv(features, weight, self.bias, neighbours, transposed)
+        features, weight, bias = self._operands(features)
+        return current_engine().sparse_conv(features, weight.flatten(1, 3), bias, neighbours, transposed)
 
 
 class SubmanifoldConv3d(_SparseConv3d):
@@ -74,55 +82,68 @@ class SubmanifoldConv3d(_SparseConv3d):
     def forward(self, x: SparseTensor) -> SparseTensor:
         self._check(x)
         if self.kernel_size == 1:
-            out = x.features @ self.weight.reshape(self.in_channels, self.out_channels)
-            return x.with_features(out if self.bias is None else out + self.bias)
-        shape = ("submanifold", self.kernel_size)
+            features, weight, bias = self._operands(x.features)
+            out = features @ weight.reshape(self.in_channels, self.out_channels)
+            return x.with_features(out if bias is None else out + bias)
+        shape = ("submanifold", Window(self.kernel_size, 1, self.kernel_size // 2))
         found = x.maps.get_or_make(self.index_key, x.cells, shape, lambda: self._map(x.cells, shape))
         return x.with_features(self._convolve(x.features, found.neighbours, found.transposed))
 
-    def _map(self, cells: Tensor, shape: tuple[str, int]) -> KernelMap:
+    def _map(self, cells: Tensor, shape: Shape) -> KernelMap:
         return KernelMap(cells, cells, current_engine().submanifold_map(cells, self.kernel_size), None, shape)
 
 
 class StridedConv3d(_SparseConv3d):
-    """Convolves blocks of stride³ cells to one each: the output cells are ⌊cells / stride⌋, in lexicographic order."""
+    """Convolves to the cells o ≥ 0 that read an input cell: out(o) = bias + Σ weight[:, i, j, k] · in(o·stride −
+    padding + (i, j, k)), in lexicographic order.
+
+    The default makes one cell, ⌊cell / 2⌋, of each block of 2³. Equals spconv's SparseConv3d, except that this one also
+    cuts off the outputs beyond its spatial shape's end; a grid here has none.
+    """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int = 2,
-        stride: int = 2,
+        window: Window = Window(),  # noqa: B008  frozen
         bias: bool = True,
         index_key: str | None = None,
     ):
         """Makes a layer with random weights.
 
         Args:
-            kernel_size: equal to stride: blocks do not overlap.
+            window: kernel size, stride and padding.
             index_key: the `InverseConv3d` of this key leads back.
 
         Raises:
-            ValueError: kernel_size other than stride, a size below 1.
+            ValueError: a size below 1; kernel size and stride 1, for which spconv reads its weights in another order.
         """
-        super().__init__(in_channels, out_channels, kernel_size, bias, index_key)
-        if kernel_size != stride:
-            raise ValueError(f"kernel_size must equal stride, got {kernel_size} and {stride}")
+        super().__init__(in_channels, out_channels, window.kernel_size, bias, index_key)
+        if window.kernel_size == window.stride == 1:
+            raise ValueError(f"{window} moves nothing: use a SubmanifoldConv3d of kernel_size 1")
+        self.window = window
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         self._check(x)
-        shape = ("strided", self.kernel_size)
+        shape = ("strided", self.window)
         found = x.maps.get_or_make(self.index_key, x.cells, shape, lambda: self._map(x.cells, shape))
         out = self._convolve(x.features, found.neighbours, found.transposed)
         return SparseTensor(out, found.outputs, x.maps)
 
-    def _map(self, cells: Tensor, shape: tuple[str, int]) -> KernelMap:
-        coarse, children, parents = current_engine().strided_map(cells, self.kernel_size)
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, stride={self.window.stride}, padding={self.window.padding}"
+
+    def _map(self, cells: Tensor, shape: Shape) -> KernelMap:
+        w = self.window
+        coarse, children, parents = current_engine().strided_map(cells, w.kernel_size, w.stride, w.padding)
         return KernelMap(cells, coarse, children, parents, shape)
 
 
 class InverseConv3d(_SparseConv3d):
-    """Leads back to the cells before the `StridedConv3d` of its key, in their order: each takes its block's tap."""
+    """Leads back to the cells before the `StridedConv3d` of its key, in their order.
+
+    Each is bias + Σ weight[:, tap] · in(o) over the outputs o that read it by that tap.
+    """
 
     def __init__(
         self,
@@ -140,10 +161,11 @@ class InverseConv3d(_SparseConv3d):
     def forward(self, x: SparseTensor) -> SparseTensor:
         self._check(x)
         found = x.maps.get(self._strided_key)
-        if found.shape != ("strided", self.kernel_size) or len(found.outputs) != len(x.cells):
+        kind, window = found.shape
+        if (kind, window.kernel_size, len(found.outputs)) != ("strided", self.kernel_size, len(x.cells)):
             raise ValueError(
                 f"index_key {self._strided_key!r} belongs to a {found.shape} layer that made {len(found.outputs)} cells"
-                f", not to a strided one of size {self.kernel_size} that made these {len(x.cells)}"
+                f", not to a strided one of kernel_size {self.kernel_size} that made these {len(x.cells)}"
             )
         assert found.transposed is not None
         out = self._convolve(x.features, found.transposed, found.neighbours)

@@ -13,6 +13,8 @@ def spconv_sparse_conv(
 ) -> Tensor:
     """Returns what `geoguide3d.ops.sparse_conv` does, with gradients, by spconv's algorithm Native.
 
+    bfloat16, which spconv does not know, is computed in float32.
+
     Raises:
         ImportError: spconv is not installed.
     """
@@ -23,9 +25,15 @@ def spconv_sparse_conv(
         raise ImportError('the engine "spconv" needs spconv: pip install spconv-cu120 (or cu126)') from error
     if 0 in (len(features), neighbours.shape[1]):  # spconv refuses empty tensors
         return sparse_conv(features, weight, bias, neighbours, transposed)
+    if features.dtype == torch.bfloat16:
+        wide = [None if tensor is None else tensor.float() for tensor in (features, weight, bias)]
+        return spconv_sparse_conv(*wide, neighbours, transposed).to(features.dtype)  # type: ignore[arg-type]
     pairs, counts = _pairs(neighbours)
     filters = weight[:, :, None, None].contiguous()  # (D, K, 1, 1, C); spconv only multiplies the three in the middle
-    out = functional.indice_conv(features, filters, pairs, counts, neighbours.shape[1], ConvAlgo.Native)
+    with torch.autocast(
+        features.device.type, enabled=False
+    ):  # in which spconv turns all into float16, whatever is asked
+        out = functional.indice_conv(features, filters, pairs, counts, neighbours.shape[1], ConvAlgo.Native)
     assert isinstance(out, Tensor)
     return out if bias is None else out + bias  # its CPU kernel takes no bias outside training
 

@@ -12,6 +12,26 @@ _MOST_CELLS = 2**16  # along an axis
 
 
 @dataclass(frozen=True)
+class Window:
+    """What a convolution reads: its output at o the cells at o·stride − padding + tap, tap in [0, kernel_size)³.
+
+    Raises:
+        ValueError: kernel_size or stride below 1, padding below 0.
+    """
+
+    kernel_size: int = 2
+    stride: int = 2
+    padding: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.kernel_size, self.stride) < 1 or self.padding < 0:
+            raise ValueError(f"kernel_size and stride must be at least 1 and padding at least 0, got {self}")
+
+
+Shape = tuple[str, Window]  # "submanifold" or "strided"
+
+
+@dataclass(frozen=True)
 class KernelMap:
     """Which rows meet at each tap, and the cells on both sides."""
 
@@ -19,7 +39,7 @@ class KernelMap:
     outputs: Tensor  # (P, 4) int64, what it writes
     neighbours: Tensor  # (K, P) int32, the row that each tap of an output reads; −1: none
     transposed: Tensor | None  # (K, M) int32, the output that reads a row by each tap; None: neighbours, reversed
-    shape: tuple[str, int]  # kind and kernel size: a map serves layers of one form
+    shape: Shape  # a map serves layers of one form
 
 
 @dataclass(frozen=True)
@@ -38,9 +58,7 @@ class KernelMaps:
             raise ValueError(f"no layer with index_key {key!r} ran before; there are {sorted(map(str, self._by_key))}")
         return self._by_key[key]
 
-    def get_or_make(
-        self, key: str | None, cells: Tensor, shape: tuple[str, int], make: Callable[[], KernelMap]
-    ) -> KernelMap:
+    def get_or_make(self, key: str | None, cells: Tensor, shape: Shape, make: Callable[[], KernelMap]) -> KernelMap:
         """Returns the map of that key, made where it is new. Without a key, layers of one form on one tensor share.
 
         Raises:

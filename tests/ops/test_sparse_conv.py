@@ -57,18 +57,17 @@ def test_matches_reference(n: int, channels: int, width: int, kind: str, dtype: 
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("kind", ["submanifold", "strided"])
 @pytest.mark.parametrize(("n", "channels", "width"), CASES)
 def test_weight_gradient_matches_reference(
     n: int, channels: int, width: int, kind: str, dtype: torch.dtype, device: str
 ) -> None:
-    features, _, _, neighbours, _ = case(n, channels, width, kind)
-    grad = torch.randn(neighbours.shape[1], width, dtype=torch.float64) / max(1, n) ** 0.5
-    got = torch.ops.geoguide3d.sparse_conv_weight_gradient(
-        features.to(device, dtype), grad.to(device, dtype), neighbours.to(device)
-    )
-    expected = sparse_conv_weight_gradient_reference(features, grad, neighbours)
+    features, _, _, neighbours, _ = case(n, channels, width, kind, dtype)
+    grad = (torch.randn(neighbours.shape[1], width, dtype=torch.float64) / max(1, n) ** 0.5).to(dtype)
+    got = torch.ops.geoguide3d.sparse_conv_weight_gradient(features.to(device), grad.to(device), neighbours.to(device))
+    assert got.dtype == dtype
+    expected = sparse_conv_weight_gradient_reference(features.double(), grad.double(), neighbours)
     torch.testing.assert_close(got.cpu().double(), expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * 4)
 
 
@@ -81,15 +80,34 @@ def test_gradcheck(kind: str, device: str) -> None:
     assert torch.autograd.gradcheck(lambda f, w, b: sparse_conv(f, w, b, neighbours, transposed), inputs)  # type: ignore[arg-type]
 
 
-def test_half_types_have_gradients() -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_half_types_have_gradients(device: str) -> None:
     features, weight, bias, neighbours, _ = case(50, 8, 8)
     exact = [tensor.clone().requires_grad_() for tensor in (features, weight, bias)]
     sparse_conv(*exact, neighbours, None).square().sum().backward()
-    half = [tensor.half().requires_grad_() for tensor in (features, weight, bias)]
-    sparse_conv(*half, neighbours, None).float().square().sum().backward()
+    half = [tensor.detach().to(device).half().requires_grad_() for tensor in (features, weight, bias)]
+    sparse_conv(*half, neighbours.to(device), None).float().square().sum().backward()
     for ours, expected in zip(half, exact, strict=True):
         assert ours.grad is not None and expected.grad is not None
-        assert (ours.grad.double() - expected.grad).norm() < 5e-3 * expected.grad.norm()
+        assert (ours.grad.cpu().double() - expected.grad).norm() < 5e-3 * expected.grad.norm()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_rows_that_are_not_finite_stay_where_they_are_read(dtype: torch.dtype, device: str) -> None:
+    features, weight, bias, neighbours, _ = case(600, 20, 40, dtype=dtype)
+    grad = features @ weight[:, 0].T
+    clean = torch.ops.geoguide3d.sparse_conv_weight_gradient(features, grad, neighbours)
+    lone = int((neighbours >= 0).sum(0).argmin())
+    features[lone], grad[lone] = torch.nan, torch.inf
+    reads = (neighbours == lone).any(0)
+    got = sparse_conv(*on(device, (features, weight, bias, neighbours, None)))  # type: ignore[arg-type]
+    assert torch.equal(torch.isnan(got).any(1).cpu(), reads)
+    weights = torch.ops.geoguide3d.sparse_conv_weight_gradient(*on(device, (features, grad, neighbours)))  # type: ignore[arg-type]
+    untouched = ~((neighbours == lone).any(1) | (neighbours[:, lone] >= 0))
+    assert 0 < int(untouched.sum()) < 27
+    torch.testing.assert_close(weights[:, untouched].cpu(), clean[:, untouched], rtol=2e-3, atol=2e-2)
+    assert not torch.isfinite(weights[:, ~untouched]).any()
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from geoguide3d.sparse.engines import ENGINES, sparse_engine
 from geoguide3d.sparse.layers import InverseConv3d, StridedConv3d, SubmanifoldConv3d
-from geoguide3d.sparse.tensor import SparseTensor
+from geoguide3d.sparse.tensor import SparseTensor, Window
 
 HAS_SPCONV = importlib.util.find_spec("spconv") is not None
 needs_spconv = pytest.mark.skipif(not HAS_SPCONV, reason="spconv is not installed")
@@ -101,20 +101,72 @@ def test_submanifold_is_a_dense_convolution_at_the_occupied_cells(size: int, eng
     torch.testing.assert_close(got.features, at(expected, x.cells))
 
 
+WINDOWS = [Window(2), Window(4, 4), Window(3, 2, 1), Window(5, 2, 2), Window(3, 1, 1), Window(4, 3, 1), Window(1, 2)]
+
+
 @engines
-@pytest.mark.parametrize("size", [2, 4])
-def test_strided_and_inverse_are_dense_convolutions(size: int, engine: str) -> None:
-    down = StridedConv3d(3, 4, size, size, index_key="d").double()
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+def test_strided_and_inverse_are_dense_convolutions(window: Window, engine: str) -> None:
+    size, stride, padding = window.kernel_size, window.stride, window.padding
+    down = StridedConv3d(3, 4, window, index_key="d").double()
     up = InverseConv3d(4, 5, size, index_key="d").double()
     x = some_input()
     with sparse_engine(engine):
         coarse = down(x)
         fine = up(coarse)
-    expected = nn.functional.conv3d(dense(x), down.weight.permute(0, 4, 1, 2, 3), down.bias, stride=size)
+    weight = down.weight.permute(0, 4, 1, 2, 3)
+    grid = nn.functional.pad(dense(x), [0, 8] * 3)  # so that outputs beyond the cells are there
+    expected = nn.functional.conv3d(grid, weight, down.bias, stride, padding)
     torch.testing.assert_close(coarse.features, at(expected, coarse.cells))
+    reached = nn.functional.conv3d(
+        (grid != 0).any(1, keepdim=True).double(), torch.ones(1, 1, *[size] * 3).double(), None, stride, padding
+    )[:, 0]
+    assert torch.equal(coarse.cells, (reached > 0.5).nonzero())
     weight = up.weight.permute(4, 0, 1, 2, 3)
-    expected = nn.functional.conv_transpose3d(dense(coarse, 8 // size), weight, up.bias, stride=size)
+    expected = nn.functional.conv_transpose3d(dense(coarse, 17), weight, up.bias, stride, padding)
     torch.testing.assert_close(fine.features, at(expected, x.cells))
+
+
+@needs_spconv
+@pytest.mark.parametrize("window", WINDOWS[:-1], ids=str)
+def test_strided_and_inverse_equal_the_layers_of_spconv(window: Window) -> None:
+    import spconv.pytorch as spconv
+    from spconv.core import ConvAlgo
+
+    size = window.kernel_size
+    theirs = spconv.SparseConv3d(
+        3, 4, size, window.stride, window.padding, bias=False, indice_key="d", algo=ConvAlgo.Native
+    )
+    theirs_up = spconv.SparseInverseConv3d(4, 5, size, indice_key="d", bias=False, algo=ConvAlgo.Native)
+    ours, ours_up = StridedConv3d(3, 4, window, False, "d"), InverseConv3d(4, 5, size, False, index_key="d")
+    ours.load_state_dict(theirs.state_dict())
+    ours_up.load_state_dict(theirs_up.state_dict())
+    x = some_input(dtype=torch.float32)
+    with torch.no_grad():
+        coarse = ours(x)
+        fine = ours_up(coarse).features
+        expected = theirs(spconv.SparseConvTensor(x.features, x.cells.int(), [30] * 3, 2))  # far beyond the cells
+        expected_fine = theirs_up(expected).features
+    order = torch.tensor(sorted(range(len(expected.indices)), key=lambda row: expected.indices[row].tolist()))
+    assert torch.equal(coarse.cells, expected.indices[order].long())
+    torch.testing.assert_close(coarse.features, expected.features[order])
+    torch.testing.assert_close(fine, expected_fine)
+
+
+@engines
+@pytest.mark.parametrize("size", [1, 3])
+def test_autocast_computes_in_its_type(size: int, engine: str) -> None:
+    layer, x = SubmanifoldConv3d(8, 16, size), some_input(8, torch.float32)
+    expected = layer(x).features
+    with sparse_engine(engine), torch.autocast("cpu", torch.bfloat16):
+        got = layer(x).features
+    assert got.dtype == torch.bfloat16
+    torch.testing.assert_close(got.float(), expected, rtol=2e-2, atol=2e-2)
+    got.float().square().sum().backward()
+    assert layer.weight.grad is not None and layer.weight.grad.dtype == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        wide = SubmanifoldConv3d(8, 16, size).double()(some_input(8))
+    assert wide.features.dtype == torch.float64
 
 
 def test_engines_share_weights_maps_and_gradients() -> None:
@@ -140,7 +192,7 @@ def test_a_kernel_map_is_made_once_per_key_and_cells() -> None:
     keyed, other, unkeyed = (SubmanifoldConv3d(3, 3, 3, index_key=key).double() for key in ("a", "a", None))
     unkeyed(unkeyed(other(keyed(x))))
     assert len(x.maps._by_key) == 2
-    with pytest.raises(ValueError, match=r"index_key 'a' belongs to a \('submanifold', 3\) layer on 200 cells"):
+    with pytest.raises(ValueError, match=r"index_key 'a' belongs to a \('submanifold', Window\(.*\)\) layer on 200"):
         SubmanifoldConv3d(3, 3, 5, index_key="a").double()(x)
     coarse = StridedConv3d(3, 3).double()(x)
     with pytest.raises(ValueError, match="index_key 'a' belongs to"):
@@ -184,8 +236,14 @@ def test_rejects_what_does_not_fit() -> None:
         SubmanifoldConv3d(5, 5, 3)(some_input())
     with pytest.raises(ValueError, match=r"kernel_size must be odd, got 2"):
         SubmanifoldConv3d(5, 5, 2)
-    with pytest.raises(ValueError, match=r"kernel_size must equal stride, got 3 and 2"):
-        StridedConv3d(5, 5, 3, 2)
+    with pytest.raises(ValueError, match=r"kernel_size=1, stride=1, padding=0\) moves nothing"):
+        StridedConv3d(5, 5, Window(1, 1))
+    for wrong in ((0, 1, 0), (1, 0, 0), (1, 1, -1)):
+        with pytest.raises(ValueError, match=r"kernel_size and stride must be at least 1 and padding at least 0"):
+            Window(*wrong)
+    coarse = StridedConv3d(3, 5, Window(3, 2, 1), index_key="d").double()(some_input())
+    with pytest.raises(ValueError, match=r"index_key 'd' belongs to .* not to a strided one of kernel_size 2"):
+        InverseConv3d(5, 3, index_key="d").double()(coarse)
     with pytest.raises(ValueError, match=r"no layer with index_key 'd' ran before"):
         InverseConv3d(3, 3, index_key="d").double()(some_input())
     twice = SparseTensor.of(torch.zeros(2, 3), torch.ones(2, 4, dtype=torch.int64))
