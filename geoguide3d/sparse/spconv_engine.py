@@ -26,13 +26,11 @@ def spconv_sparse_conv(
     if 0 in (len(features), neighbours.shape[1]):  # spconv refuses empty tensors
         return sparse_conv(features, weight, bias, neighbours, transposed)
     if features.dtype == torch.bfloat16:
-        wide = [None if tensor is None else tensor.float() for tensor in (features, weight, bias)]
-        return spconv_sparse_conv(*wide, neighbours, transposed).to(features.dtype)  # type: ignore[arg-type]
+        wide_bias = None if bias is None else bias.float()
+        return spconv_sparse_conv(features.float(), weight.float(), wide_bias, neighbours, transposed).bfloat16()
     pairs, counts = _pairs(neighbours)
     filters = weight[:, :, None, None].contiguous()  # (D, K, 1, 1, C); spconv only multiplies the three in the middle
-    with torch.autocast(
-        features.device.type, enabled=False
-    ):  # in which spconv turns all into float16, whatever is asked
+    with torch.autocast(features.device.type, enabled=False):  # it would turn all into float16
         out = functional.indice_conv(features, filters, pairs, counts, neighbours.shape[1], ConvAlgo.Native)
     assert isinstance(out, Tensor)
     return out if bias is None else out + bias  # its CPU kernel takes no bias outside training
