@@ -9,9 +9,15 @@ from typing import Any
 from geoguide3d.backbones.descriptors import Descriptors
 from geoguide3d.backbones.protocol import FrozenBackbone
 from geoguide3d.backbones.ptv3.sonata import Sonata
+from geoguide3d.backbones.sparse_unet.minkunet import MinkUNet18A
+from geoguide3d.backbones.sparse_unet.spunet import SpUNet
 
 _WITHOUT_WEIGHTS: dict[str, Callable[..., FrozenBackbone]] = {"descriptors": Descriptors}
-_WITH_WEIGHTS: dict[str, Callable[..., FrozenBackbone]] = {"sonata": Sonata.load}
+_WITH_WEIGHTS: dict[str, Callable[..., FrozenBackbone]] = {
+    "minkunet18a": MinkUNet18A.load,
+    "sonata": Sonata.load,
+    "spunet": SpUNet.load,
+}
 _PLACES = {"weights", "hub"}  # keys of a config that say where the checkpoint is, not what to do with it
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
@@ -22,10 +23,12 @@ class SparseUNetConfig:
         channels: of the encoder's levels from fine to coarse, then of the decoder's from coarse to fine: 2S numbers for
             S steps down and up.
         layers: residual blocks of each, in the same order.
+        final_bias: whether `final` has one.
+        widening: what makes an encoder's level wider than the finer one: the step down to it, or its first block.
         norm_eps, norm_momentum: of all BatchNorm layers.
 
     Raises:
-        ValueError: lists of different lengths or an odd one, or a size below 1.
+        ValueError: lists of different lengths or an odd one, a size below 1, or an unknown widening.
     """
 
     in_channels: int = 6
@@ -33,6 +36,8 @@ class SparseUNetConfig:
     base_channels: int = 32
     channels: tuple[int, ...] = (32, 64, 128, 256, 256, 128, 96, 96)
     layers: tuple[int, ...] = (2, 3, 4, 6, 2, 2, 2, 2)
+    final_bias: bool = True
+    widening: Literal["step", "block"] = "step"
     norm_eps: float = 1e-3
     norm_momentum: float = 0.01
 
@@ -44,6 +49,8 @@ class SparseUNetConfig:
             )
         if min(self.in_channels, self.base_channels, *self.channels, *self.layers) < 1 or self.num_classes < 0:
             raise ValueError(f"sizes of a sparse U-Net must be at least 1: {self}")
+        if self.widening not in ("step", "block"):
+            raise ValueError(f'widening must be "step" or "block", got {self.widening!r}')
 
     @property
     def steps(self) -> int:
@@ -105,14 +112,17 @@ class SparseUNet(nn.Module):
         self.enc, self.dec = nn.ModuleList(), nn.ModuleList()
         for step in steps:
             fine, coarse = encoder[step : step + 2]
-            down = StridedConv3d(fine, coarse, bias=False, index_key=f"spconv{step}")
-            self.down.append(ConvNormReLU(down, coarse, config))
-            self.enc.append(_blocks(coarse, coarse, config.layers[step], step + 1, config))
+            between = coarse if config.widening == "step" else fine
+            down = StridedConv3d(fine, between, bias=False, index_key=f"spconv{step}")
+            self.down.append(ConvNormReLU(down, between, config))
+            self.enc.append(_blocks(between, coarse, config.layers[step], step + 1, config))
             up = InverseConv3d(decoder[step + 1], decoder[step], bias=False, index_key=f"spconv{step}")
             self.up.append(ConvNormReLU(up, decoder[step], config))
             depth = config.layers[-1 - step]
             self.dec.append(_blocks(decoder[step] + encoder[step], decoder[step], depth, step, config))
-        self.final = SubmanifoldConv3d(decoder[0], config.num_classes, 1) if config.num_classes else None
+        self.final = None
+        if config.num_classes:
+            self.final = SubmanifoldConv3d(decoder[0], config.num_classes, 1, bias=config.final_bias)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Returns the decoder's features at the voxels of x, in their order: (M, channels[-1]), before `final`."""
