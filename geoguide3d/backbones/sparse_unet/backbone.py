@@ -16,6 +16,8 @@ from geoguide3d.scenes.scene import Scene
 from geoguide3d.sparse.tensor import MOST_CELLS, SparseTensor
 from geoguide3d.store.cache import FeaturePieces
 
+_BYTES_PER_WIDTH = 56  # a voxel's memory for each channel of the decoder's finest level (benchmarks/backbones.py)
+
 
 class SparseUNetBackbone(ABC):
     """A FrozenBackbone on a sparse U-Net: what its kinds have in common. Deterministic.
@@ -43,6 +45,11 @@ class SparseUNetBackbone(ABC):
             "upstream_compat": upstream_compat,
             "licence": licence,
         }
+
+    @property
+    def bytes_per_point(self) -> int:
+        """Memory that encoding takes, where every point has a voxel of its own."""
+        return _BYTES_PER_WIDTH * self.network.config.channels[-1] + 2 * 4 * self.channels  # of voxels and of points
 
     def encode(self, scene: Scene) -> Tensor:
         """Returns (N, G) float32 features in the order of scene.points, without gradients, on the CPU.

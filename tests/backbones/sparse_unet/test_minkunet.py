@@ -122,6 +122,26 @@ def minkunet(grid: Tensor, mask: Tensor, state: State) -> Tensor:
 # --- tests ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["conv0p1s1", "block1.0.conv1", "conv1p1s2", "convtr7p2s2", "block8.0.downsample.0"])
+def test_each_kind_of_layer_is_minkowskis_by_definition(name: str) -> None:
+    state = minkowski_state()
+    network = SparseUNet(SMALL).eval()
+    load_parameters(network, from_minkowski(Checkpoint(Path("net.pth"), state, None)))
+    places = {minkowski_name(place): place.removesuffix(".weight") for place in network.state_dict()}
+    layer, kernel = network.get_submodule(places[f"{name}.kernel"]), state[f"{name}.kernel"]
+    grid = torch.randn(6, 4, 8, kernel.shape[-2], generator=torch.Generator().manual_seed(1))
+    cells = torch.nn.functional.pad(torch.ones(6, 4, 8).nonzero(), (1, 0))
+    x = SparseTensor.of(grid.flatten(0, 2), cells)
+    with torch.no_grad():
+        if name.startswith("convtr"):
+            coarse = network.get_submodule("down.0.0")(SparseTensor.of(torch.zeros(len(cells), 3), cells))
+            grid = grid[:3, :2, :4]
+            found, expected = layer(coarse.with_features(grid.flatten(0, 2))), convolve_up(grid, kernel)
+        else:
+            found, expected = layer(x), (convolve_down if name == "conv1p1s2" else convolve)(grid, kernel)
+    assert torch.allclose(found.features, expected.flatten(0, 2), atol=1e-5)
+
+
 @pytest.mark.parametrize("share", [1.0, 0.3])
 def test_the_network_is_minkowskis_by_definition(share: float) -> None:
     state = {name: value.double() for name, value in minkowski_state().items()}
