@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 
 from geoguide3d.backbones.network_input import NetworkInput, network_input
 from geoguide3d.backbones.ptv3.levels import NodeFeatures
-from geoguide3d.backbones.sparse_unet.network import SparseUNet
+from geoguide3d.backbones.sparse_unet.network import SparseUNet, with_folded_norms
 from geoguide3d.scenes.scene import Scene
 from geoguide3d.sparse.tensor import MOST_CELLS, SparseTensor
 from geoguide3d.store.cache import FeaturePieces
@@ -30,14 +30,14 @@ class SparseUNetBackbone(ABC):
     needs: tuple[str, ...]
 
     def __init__(self, network: SparseUNet, voxel_size_m: float, upstream_compat: bool, licence: str) -> None:
-        """Keeps the network, without gradients and in eval mode, and the settings that all kinds have.
+        """Keeps the settings that all kinds have, and a copy of the network for inference alone.
 
         Raises:
             ValueError: a voxel size that is not positive.
         """
         if not voxel_size_m > 0:
             raise ValueError(f"voxel_size_m must be positive, got {voxel_size_m}")
-        self.network = network.eval().requires_grad_(False)
+        self.network = with_folded_norms(network)
         self.voxel_size_m, self.licence = voxel_size_m, licence
         self._upstream_compat = upstream_compat
         self.config: dict[str, Any] = {

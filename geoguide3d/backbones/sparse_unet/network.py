@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Literal
 
@@ -77,9 +78,9 @@ class ResidualBlock(nn.Module):
         if in_channels != channels:
             self.proj = nn.Sequential(SubmanifoldConv3d(in_channels, channels, 1, bias=False), norm(channels, config))
         self.conv1 = SubmanifoldConv3d(in_channels, channels, 3, bias=False, index_key=index_key)
-        self.bn1 = norm(channels, config)
+        self.bn1: nn.Module = norm(channels, config)
         self.conv2 = SubmanifoldConv3d(channels, channels, 3, bias=False, index_key=index_key)
-        self.bn2 = norm(channels, config)
+        self.bn2: nn.Module = norm(channels, config)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         skip = x.features if self.proj is None else self.proj[1](self.proj[0](x).features)
@@ -137,8 +138,8 @@ class SparseUNet(nn.Module):
             x = enc(down(x))
         levels = [x]
         for up, dec in zip(reversed(self.up), reversed(self.dec), strict=True):
-            x = up(x)
-            x = dec(x.with_features(torch.cat([x.features, skips.pop().features], dim=1)))
+            x = _side_by_side(up(x), skips.pop())
+            x = dec(x)
             levels.append(x)
         return levels[::-1]
 
@@ -154,9 +155,48 @@ class SparseUNet(nn.Module):
         return out
 
 
+def with_folded_norms(network: SparseUNet) -> SparseUNet:
+    """Returns a copy for inference alone, without gradients, whose convolutions do what their BatchNorm did.
+
+    It computes the same up to rounding, in fewer passes over the voxels; its state_dict has other names.
+    """
+    folded = copy.deepcopy(network).eval().requires_grad_(False)
+    for module in list(folded.modules()):
+        if isinstance(module, ResidualBlock):
+            module.bn1 = _fold(module.conv1, module.bn1)
+            module.bn2 = _fold(module.conv2, module.bn2)
+            if module.proj is not None:
+                module.proj[1] = _fold(module.proj[0], module.proj[1])
+        elif isinstance(module, ConvNormReLU):
+            module[1] = _fold(module[0], module[1])
+    return folded
+
+
+def _fold(convolution: nn.Module, norm: nn.Module) -> nn.Module:
+    """Gives a convolution the factors and the bias of the norm behind it, and returns what takes the norm's place."""
+    assert isinstance(convolution, SubmanifoldConv3d | StridedConv3d | InverseConv3d)
+    assert isinstance(norm, nn.BatchNorm1d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    weight = convolution.weight.double()
+    factors = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    bias = norm.bias.double() - norm.running_mean.double() * factors
+    if convolution.kernel_size == 1:  # its buffer holds (in, out), whatever its shape says
+        folded = (weight.view(-1, len(factors)) * factors).view_as(weight)
+    else:
+        folded = weight * factors.view(-1, 1, 1, 1, 1)
+    convolution.weight = nn.Parameter(folded.to(convolution.weight.dtype), requires_grad=False)
+    convolution.bias = nn.Parameter(bias.to(convolution.weight.dtype), requires_grad=False)
+    return nn.Identity()
+
+
 def norm(channels: int, config: SparseUNetConfig) -> nn.BatchNorm1d:
     """Returns a BatchNorm over voxels."""
     return nn.BatchNorm1d(channels, eps=config.norm_eps, momentum=config.norm_momentum)
+
+
+def _side_by_side(first: SparseTensor, second: SparseTensor) -> SparseTensor:
+    return first.with_features(torch.cat([first.features, second.features], dim=1))
 
 
 def _blocks(in_channels: int, channels: int, depth: int, level: int, config: SparseUNetConfig) -> nn.Sequential:

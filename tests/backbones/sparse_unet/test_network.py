@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from geoguide3d.backbones.sparse_unet.network import SparseUNet, SparseUNetConfig
+from geoguide3d.backbones.sparse_unet.network import SparseUNet, SparseUNetConfig, with_folded_norms
 from geoguide3d.sparse.tensor import SparseTensor
 from tests.backbones.seeded_weights import seeded_state_dict
 
@@ -111,6 +111,15 @@ def test_default_is_upstreams(folder: Path) -> None:
     recorded = load_file(folder / "spunet_default" / "run_single.safetensors")
     indices = load_file(folder / "spunet_tiny" / "run_single.safetensors")
     assert_is_recorded(run(network, recorded_input(folder, ("main",))), recorded, indices, DEFAULT_ATOL)
+
+
+def test_folded_norms_change_nothing_but_rounding(tiny: SparseUNet, folder: Path) -> None:
+    recorded = load_file(folder / "spunet_tiny" / "run_batch2.safetensors")
+    before = {name: value.clone() for name, value in tiny.state_dict().items()}
+    folded = with_folded_norms(tiny)
+    assert_is_recorded(run(folded, recorded_input(folder, ("main", "second"))), recorded, recorded, TINY_ATOL)
+    assert not any(isinstance(module, torch.nn.BatchNorm1d) for module in folded.modules())
+    assert all(torch.equal(value, before[name]) for name, value in tiny.state_dict().items())
 
 
 def test_names_and_shapes_are_upstreams(folder: Path) -> None:
