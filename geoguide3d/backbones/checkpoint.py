@@ -16,8 +16,8 @@ from torch import Tensor, nn
 _log = logging.getLogger(__name__)
 _NAMED = 6  # names that a message lists before it only counts
 # What stands before a network's own names where the file holds more than the network. Pointcept: segmentors have their
-# network as `backbone`, pre-training has it twice, and its evaluations read the student's. "model.": converted files.
-_WRAPPERS = ("", "backbone.", "student.backbone.", "model.")
+# network as `backbone`, pre-training has it twice, and its evaluations read the student's. OpenScene: `net3d`.
+_WRAPPERS = ("", "backbone.", "student.backbone.", "net3d.", "model.")
 _DISTRIBUTED = "module."  # before all of that in checkpoints of distributed training
 
 
@@ -58,8 +58,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def network_in(checkpoint: Checkpoint, names: Collection[str]) -> Checkpoint:
     """Returns the part of a checkpoint that is a network with these names, under these names.
 
-    Checkpoints of training hold more: names begin with "module.", "backbone." or "student.backbone.", and beside the
-    network there are heads, or the teacher's copy. The part that shares most names is taken, the rest is logged.
+    Checkpoints of training hold more: names begin with "module.", "backbone.", "student.backbone." or such, and beside
+    the network there are heads, or the teacher's copy. The part that shares most names is taken, the rest is logged.
     """
     state = checkpoint.state_dict
     prefixes = [outer + wrapper for outer in ("", _DISTRIBUTED) for wrapper in _WRAPPERS]

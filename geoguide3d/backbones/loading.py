@@ -8,10 +8,16 @@ from typing import Any
 
 from geoguide3d.backbones.descriptors import Descriptors
 from geoguide3d.backbones.protocol import FrozenBackbone
+from geoguide3d.backbones.ptv3.concerto import Concerto
 from geoguide3d.backbones.ptv3.sonata import Sonata
+from geoguide3d.backbones.ptv3.utonia import Utonia
 
 _WITHOUT_WEIGHTS: dict[str, Callable[..., FrozenBackbone]] = {"descriptors": Descriptors}
-_WITH_WEIGHTS: dict[str, Callable[..., FrozenBackbone]] = {"sonata": Sonata.load}
+_WITH_WEIGHTS: dict[str, Callable[..., FrozenBackbone]] = {
+    "sonata": Sonata.load,
+    "concerto": Concerto.load,
+    "utonia": Utonia.load,
+}
 _PLACES = {"weights", "hub"}  # keys of a config that say where the checkpoint is, not what to do with it
 
 

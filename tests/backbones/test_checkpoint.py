@@ -106,7 +106,7 @@ def test_parameters_are_loaded_as_float32() -> None:
 
 @pytest.mark.parametrize(
     "prefix",
-    ["", "module.", "backbone.", "module.backbone.", "student.backbone.", "module.student.backbone.", "model."],
+    ["", "module.", "backbone.", "module.backbone.", "student.backbone.", "module.student.backbone.", "module.net3d."],
 )
 def test_the_network_is_found_among_what_training_keeps(prefix: str, caplog: pytest.LogCaptureFixture) -> None:
     expected = network().state_dict()
