@@ -10,13 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 _log = logging.getLogger(__name__)
 _NAMED = 6  # names that a message lists before it only counts
 # What stands before a network's own names where the file holds more than the network. Pointcept: segmentors have their
-# network as `backbone`, pre-training has it twice, and its evaluations read the student's. OpenScene: `net3d`.
+# network as `backbone`, pre-training has it twice, and its evaluations read the student's. "net3d.": OpenScene's
+# training. "model.": converted files.
 _WRAPPERS = ("", "backbone.", "student.backbone.", "net3d.", "model.")
 _DISTRIBUTED = "module."  # before all of that in checkpoints of distributed training
 
@@ -58,8 +60,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def network_in(checkpoint: Checkpoint, names: Collection[str]) -> Checkpoint:
     """Returns the part of a checkpoint that is a network with these names, under these names.
 
-    Checkpoints of training hold more: names begin with "module.", "backbone.", "student.backbone." or such, and beside
-    the network there are heads, or the teacher's copy. The part that shares most names is taken, the rest is logged.
+    Checkpoints of training hold more: names begin with "module.", "backbone." or "student.backbone.", and beside the
+    network there are heads, or the teacher's copy. The part that shares most names is taken, the rest is logged.
     """
     state = checkpoint.state_dict
     prefixes = [outer + wrapper for outer in ("", _DISTRIBUTED) for wrapper in _WRAPPERS]
@@ -121,7 +123,8 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], dict[str, Any] | N
 
 def _read_torch(path: Path) -> tuple[Mapping[str, Any], dict[str, Any] | None]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_numpy_numbers()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} is refused: it is damaged, or holds Python objects, and reading those runs whatever code is in "
@@ -139,6 +142,13 @@ def _read_torch(path: Path) -> tuple[Mapping[str, Any], dict[str, Any] | None]:
     if not isinstance(state, Mapping):
         raise ValueError(f"{path}: its state_dict is a {type(state).__name__}, not parameters by name")
     return state, config
+
+
+def _numpy_numbers() -> list[Any]:
+    """Returns what unpickles a number of numpy, which training keeps beside the parameters: the best score so far."""
+    dtypes = [type(np.dtype(code)) for code in ("float64", "float32", "int64")]
+    scalar = np.float64(0).__reduce__()[0]
+    return [np.dtype, *dtypes, *((scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core"))]
 
 
 def _plain_config(path: Path, config: object) -> dict[str, Any]:

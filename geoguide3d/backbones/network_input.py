@@ -92,20 +92,29 @@ def network_input(
             such that are not finite, or what `geoguide3d.ops.voxel_hash` refuses.
     """
     check_precision(scene.points, voxel_size_m)
+    points, colors, normals = upright_values(scene, needs)
+    if placement is Placement.ROOM:
+        points = center_shift(points)
+    voxels = grid_sample(points, voxel_size_m, upstream_compat)
+    picked = voxels.point_of_voxel
+    placed = points[picked]
+    if placement is Placement.GROUND:
+        placed = torch.cat([center_shift(placed)[:, :2], placed[:, 2:]], dim=1)
+    return NetworkInput(placed, colors[picked], normals[picked], voxels.cells, voxels.voxel_of_point)
+
+
+def upright_values(scene: Scene, needs: tuple[str, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns (N, 3) float32 points with z up, colours in [0, 1], and normals; what `network_input` says of them holds.
+
+    Raises:
+        ValueError: colours outside of 0 … 255.
+    """
     scene = with_up(_with_normals(scene) if "normals" in needs else replace(scene, normals=None))
     assert scene.up is not None  # what with_up is for
     rotation = rotation_to_z_up(scene.up).to(torch.float64)
     normals = torch.zeros_like(scene.points) if scene.normals is None else scene.normals
     points, normals = ((values.to(torch.float64) @ rotation.T).to(torch.float32) for values in (scene.points, normals))
-    if placement is Placement.ROOM:
-        points = center_shift(points)
-    voxels = grid_sample(points, voxel_size_m, upstream_compat)
-    picked = voxels.point_of_voxel
-    colors = _colors(scene) if "colors" in needs else torch.zeros_like(scene.points)
-    placed = points[picked]
-    if placement is Placement.GROUND:
-        placed = torch.cat([center_shift(placed)[:, :2], placed[:, 2:]], dim=1)
-    return NetworkInput(placed, colors[picked], normals[picked], voxels.cells, voxels.voxel_of_point)
+    return points, _colors(scene) if "colors" in needs else torch.zeros_like(scene.points), normals
 
 
 def _with_normals(scene: Scene) -> Scene:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -106,7 +107,16 @@ def test_parameters_are_loaded_as_float32() -> None:
 
 @pytest.mark.parametrize(
     "prefix",
-    ["", "module.", "backbone.", "module.backbone.", "student.backbone.", "module.student.backbone.", "module.net3d."],
+    [
+        "",
+        "module.",
+        "backbone.",
+        "module.backbone.",
+        "student.backbone.",
+        "module.student.backbone.",
+        "net3d.",
+        "model.",
+    ],
 )
 def test_the_network_is_found_among_what_training_keeps(prefix: str, caplog: pytest.LogCaptureFixture) -> None:
     expected = network().state_dict()
@@ -129,6 +139,12 @@ def test_names_inside_a_wrapper_are_checked_too() -> None:
     state["module.backbone.dec.weight"] = state.pop("module.backbone.1.bias")
     with pytest.raises(ValueError, match=r"3 of 4 names .*: it lacks 1\.bias; .*does not know dec\.weight"):
         load_parameters(network(), Checkpoint(Path("net.pth"), state, None))
+
+
+def test_numbers_of_numpy_beside_the_parameters_are_read(tmp_path: Path) -> None:
+    state = network().state_dict()
+    torch.save({"state_dict": state, "epoch": np.int64(3), "best_metric_value": np.float64(0.75)}, tmp_path / "net.pth")
+    assert read_checkpoint(tmp_path / "net.pth").state_dict.keys() == state.keys()
 
 
 def test_the_advice_converts_what_was_refused(tmp_path: Path) -> None:

@@ -191,13 +191,3 @@ def test_rejects_what_does_not_fit() -> None:
     twice = SparseTensor.of(torch.zeros(2, 3), torch.ones(2, 4, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"cells must differ, \[1, 1, 1, 1\] occurs twice"):
         SubmanifoldConv3d(3, 3, 3)(twice)
-
-
-def test_autocast_is_let_through() -> None:
-    layer = SubmanifoldConv3d(4, 4, 3)
-    x = SparseTensor.of(torch.randn(3, 4), torch.tensor([[0, 0, 0, 0], [0, 0, 0, 1], [0, 2, 2, 2]]))
-    with torch.no_grad():
-        expected = layer(x.with_features(x.features.bfloat16().float())).features
-        with torch.autocast("cpu", torch.bfloat16):
-            found = layer(x.with_features(x.features.bfloat16())).features
-    assert torch.equal(found, expected)

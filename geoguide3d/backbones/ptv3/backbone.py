@@ -55,9 +55,9 @@ class PTv3Settings:
         upstream_compat: voxels are found by division in float32, as upstream does under numpy 1.
         licence: of the checkpoint; None: known for files under their published names, else said to be unknown.
         transform: one of the backbone's own: "indoor", or "outdoor" where it has it.
-        dtype: of matrix products and attention: "float32", "bfloat16" or "float16". Parameters, sums and sparse
-            convolutions stay float32. bfloat16 changes features by a few percent of their length
-            (1 − cosine ≤ 1e-3 on the recorded networks).
+        dtype: of products and attention, by torch.autocast: "float32", "bfloat16" or "float16"; parameters stay
+            float32. On the recorded networks bfloat16 changes features by less than 3 % of their length
+            (1 − cosine < 5e-4), float16 by less than 0.5 % (1e-5).
 
     Raises:
         ValueError: a voxel size that is not positive, or another dtype.
