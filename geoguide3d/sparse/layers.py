@@ -40,6 +40,8 @@ class _SparseConv3d(nn.Module):
 
     def _convolve(self, features: Tensor, neighbours: Tensor, transposed: Tensor | None) -> Tensor:
         weight = self.weight.flatten(1, 3)
+        if torch.is_autocast_enabled(features.device.type):  # half types would be widened again by the kernels
+            features = features.to(weight.dtype)
         return current_engine().sparse_conv(features, weight, self.bias, neighbours, transposed)
 
 
