@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from geoguide3d.backbones.network_input import NetworkInput, network_input
+from geoguide3d.backbones.network_input import NetworkInput, Placement, network_input
 from geoguide3d.backbones.ptv3.levels import NodeFeatures
 from geoguide3d.backbones.sparse_unet.network import SparseUNet, with_folded_norms
 from geoguide3d.scenes.scene import Scene
@@ -28,6 +28,7 @@ class SparseUNetBackbone(ABC):
     name: str
     channels: int
     needs: tuple[str, ...]
+    placement: Placement  # of the cells
 
     def __init__(self, network: SparseUNet, voxel_size_m: float, upstream_compat: bool, licence: str) -> None:
         """Keeps the settings that all kinds have, and a copy of the network for inference alone.
@@ -70,7 +71,7 @@ class SparseUNetBackbone(ABC):
     @torch.no_grad()
     def encode_nodes(self, scene: Scene) -> NodeFeatures:
         """Returns what `encode` does, each feature once: at the voxels, with the voxel of every point."""
-        seen = network_input(scene, self.voxel_size_m, self.needs, self._upstream_compat)
+        seen = network_input(scene, self.voxel_size_m, self.needs, self._upstream_compat, self.placement)
         extent = int(seen.cells.amax()) + 1
         if extent > MOST_CELLS:
             raise ValueError(

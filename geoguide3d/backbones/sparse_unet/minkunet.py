@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from geoguide3d.backbones.checkpoint import Checkpoint, load_parameters, network_in, read_checkpoint
-from geoguide3d.backbones.network_input import NetworkInput
+from geoguide3d.backbones.network_input import NetworkInput, Placement
 from geoguide3d.backbones.sparse_unet.backbone import SparseUNetBackbone
 from geoguide3d.backbones.sparse_unet.network import SparseUNet, SparseUNetConfig
 from geoguide3d.sparse.tensor import SparseTensor
@@ -37,7 +37,7 @@ class MinkUNet18A(SparseUNetBackbone):
 
     They are the output of the layer `final`, which OpenScene trained to match CLIP features of pixels: 768 channels
     (OpenSeg, whose text encoder is CLIP ViT-L/14@336px) or 512 (LSeg, ViT-B/32). The network sees ones at the occupied
-    voxels: geometry alone, no colour and no normal.
+    voxels: geometry alone, no colour and no normal. Voxels are cut from the scene's own zero, as OpenScene cuts them.
 
     OpenScene turns, scales and shifts a scene by chance before it is cut into voxels, also in its evaluation, which
     adds up five runs; here nothing is drawn. That its numbers come out is proven for the layers and for the whole
@@ -47,6 +47,7 @@ class MinkUNet18A(SparseUNetBackbone):
 
     name = "minkunet18a"
     needs: tuple[str, ...] = ()
+    placement = Placement.SENSOR
 
     def __init__(
         self,

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from geoguide3d.backbones.checkpoint import load_parameters, network_in, read_checkpoint
-from geoguide3d.backbones.network_input import NetworkInput
+from geoguide3d.backbones.network_input import NetworkInput, Placement
 from geoguide3d.backbones.sparse_unet.backbone import SparseUNetBackbone
 from geoguide3d.backbones.sparse_unet.network import SparseUNet, SparseUNetConfig
+from geoguide3d.backbones.zoo_names import spunet_names
 from geoguide3d.sparse.tensor import SparseTensor
 
 _STEM, _FINAL = "conv_input.0.weight", "final.weight"
@@ -27,6 +28,7 @@ class SpUNet(SparseUNetBackbone):
 
     name = "spunet"
     needs: tuple[str, ...] = ("colors", "normals")
+    placement = Placement.ROOM
 
     def __init__(
         self,
@@ -58,7 +60,7 @@ class SpUNet(SparseUNetBackbone):
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu", **config: Any) -> SpUNet:
-        """Returns the backbone of a checkpoint: of Pointcept's training, a bare state_dict, or safetensors.
+        """Returns the backbone of a checkpoint: of Pointcept's training, of torch-pointcloud, or a bare state_dict.
 
         The network's sizes are read off the shapes of its parameters.
 
@@ -68,7 +70,7 @@ class SpUNet(SparseUNetBackbone):
         Raises:
             FileNotFoundError, ValueError: what `read_checkpoint` and `load_parameters` refuse.
         """
-        checkpoint = network_in(read_checkpoint(path), [_STEM, _FINAL])
+        checkpoint = network_in(spunet_names(read_checkpoint(path)), [_STEM, _FINAL])
         with torch.device("meta"):  # no random numbers for what the file fills
             network = SparseUNet(_sizes(checkpoint.state_dict))
         load_parameters(network, checkpoint)

@@ -193,6 +193,16 @@ def test_a_checkpoint_of_openscene(checkpoint: Path) -> None:
     assert torch.equal(again.encode(scene), features)
 
 
+def test_voxels_are_openscenes(checkpoint: Path) -> None:
+    backbone, scene = MinkUNet18A.load(checkpoint, voxel_size_m=0.1), room()
+    scene = replace(scene, points=scene.points - 0.333)
+    cells = (scene.points.double() / 0.1).floor().long()
+    cells, voxel_of_point = torch.unique(cells - cells.amin(dim=0), dim=0, return_inverse=True)
+    x = SparseTensor.of(torch.ones(len(cells), 3), torch.nn.functional.pad(cells, (1, 0)))
+    expected = backbone.network.classify(backbone.network(x)).features[voxel_of_point]
+    assert torch.allclose(backbone.encode(scene), expected, atol=1e-5)
+
+
 def test_features_before_the_last_layer(checkpoint: Path) -> None:
     scene = room()
     text, before = (MinkUNet18A.load(checkpoint, voxel_size_m=0.1, text_features=on) for on in (True, False))

@@ -12,10 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from geoguide3d.backbones.checkpoint import Checkpoint
 from geoguide3d.backbones.loading import load_backbone
 from geoguide3d.backbones.protocol import FrozenBackbone
 from geoguide3d.backbones.sparse_unet.network import SparseUNet, SparseUNetConfig
 from geoguide3d.backbones.sparse_unet.spunet import SpUNet
+from geoguide3d.backbones.zoo_names import spunet_names
 from geoguide3d.geometry.upright import rotation_to_z_up
 from geoguide3d.scenes.scene import Scene
 
@@ -99,6 +101,16 @@ def test_a_checkpoint_without_the_last_layer(tmp_path: Path) -> None:
     state = {f"backbone.{name}": value for name, value in small_state().items() if not name.startswith("final")}
     torch.save(state | {"color_head.weight": torch.zeros(3, 6)}, tmp_path / "pretrained.pth")
     assert SpUNet.load(tmp_path / "pretrained.pth").encode(room()).shape == (3000, 6)
+
+
+def test_a_file_of_torch_pointcloud(checkpoint: Path, tmp_path: Path) -> None:
+    models = json.loads((Path(__file__).parents[1] / "zoo_names.json").read_text())["models"]
+    theirs = models["spunet-v1m1.scannet20.pointcept"]
+    named = Checkpoint(tmp_path, {name: torch.zeros(0) for name in theirs}, None)
+    name_of = dict(zip(spunet_names(named).state_dict, theirs, strict=True))
+    save_file({name_of[name]: value for name, value in small_state().items()}, tmp_path / "model.safetensors")
+    scene = room()
+    assert torch.equal(SpUNet.load(tmp_path / "model.safetensors").encode(scene), SpUNet.load(checkpoint).encode(scene))
 
 
 def test_up_is_turned_to_z(checkpoint: Path) -> None:
