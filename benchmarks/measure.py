@@ -105,12 +105,16 @@ class Row:
         }
 
 
-def start(description: str | None) -> argparse.Namespace:
-    """Reads --json and --runs, and keeps freed memory in the process for all sides."""
+def start(description: str | None, cases: Sequence[str] = ()) -> argparse.Namespace:
+    """Reads --json, --runs and, where there are cases, --case; keeps freed memory in the process for all sides."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--runs", type=int, default=MIN_RUNS, help="runs per side after the warm-up (at least 5)")
+    if cases:
+        parser.add_argument("--case", choices=cases, dest="cases", action="append", help="only this one, or these")
     options = parser.parse_args()
+    if cases and not options.cases:
+        options.cases = cases
     if options.runs < MIN_RUNS:
         parser.error(f"--runs {options.runs}: a median needs at least {MIN_RUNS}")
     keep_freed_memory()

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+_log = logging.getLogger(__name__)
 _NAMED = 6  # names that a message lists before it only counts
-_DISTRIBUTED = "module."  # prefix of every name in checkpoints of distributed training
+# What stands before a network's own names where the file holds more than the network. Pointcept: segmentors have their
+# network as `backbone`, pre-training has it twice, and its evaluations read the student's. "net3d.": OpenScene's
+# training. "model.": converted files.
+_WRAPPERS = ("", "backbone.", "student.backbone.", "net3d.", "model.")
+_DISTRIBUTED = "module."  # before all of that in checkpoints of distributed training
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Returns the checkpoint of a file: safetensors, or torch's format with {"config": …, "state_dict": …}.
 
     A file of torch's format may also hold the state_dict alone. Safetensors keep the config as JSON in the metadata's
-    key "config". The prefix "module." of distributed training is taken off.
+    key "config".
 
     Raises:
         FileNotFoundError: no such file.
@@ -47,18 +54,33 @@ def read_checkpoint(path: Path) -> Checkpoint:
     state = {name: value for name, value in found.items() if isinstance(value, Tensor)}
     if not state:
         raise ValueError(f"{path} holds no parameters, but {_listed(map(str, found)) or 'nothing'}")
-    if all(name.startswith(_DISTRIBUTED) for name in state):
-        state = {name.removeprefix(_DISTRIBUTED): value for name, value in state.items()}
     return Checkpoint(path, state, config)
 
 
+def network_in(checkpoint: Checkpoint, names: Collection[str]) -> Checkpoint:
+    """Returns the part of a checkpoint that is a network with these names, under these names.
+
+    Checkpoints of training hold more: names begin with "module.", "backbone." or "student.backbone.", and beside the
+    network there are heads, or the teacher's copy. The part that shares most names is taken, the rest is logged.
+    """
+    state = checkpoint.state_dict
+    prefixes = [outer + wrapper for outer in ("", _DISTRIBUTED) for wrapper in _WRAPPERS]
+    shared = [sum(prefix + name in state for name in names) for prefix in prefixes]
+    prefix = prefixes[shared.index(max(shared))]  # the first of equals: nothing in common leaves the names as they are
+    inside = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    if left_out := [name for name in state if not name.startswith(prefix)]:
+        _log.info("%s: the network is what begins with %r; left out: %s", checkpoint.path, prefix, _listed(left_out))
+    return replace(checkpoint, state_dict=inside)
+
+
 def load_parameters(network: nn.Module, checkpoint: Checkpoint) -> None:
-    """Puts the checkpoint's parameters into the network, all of them, as float32.
+    """Puts the checkpoint's parameters into the network, all that are the network's (`network_in`), as float32.
 
     Raises:
         ValueError: names that only one of the two has, shapes that differ, or parameters that are not finite.
     """
-    expected, found = network.state_dict(), checkpoint.state_dict
+    expected = network.state_dict()
+    found = network_in(checkpoint, expected.keys()).state_dict
     shared = [name for name in expected if name in found]
     shapes = [
         f"{name} is {tuple(found[name].shape)}, not {tuple(expected[name].shape)}"
@@ -101,13 +123,15 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], dict[str, Any] | N
 
 def _read_torch(path: Path) -> tuple[Mapping[str, Any], dict[str, Any] | None]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_numpy_numbers()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} is refused: it is damaged, or holds Python objects, and reading those runs whatever code is in "
             f"the file ({str(error).splitlines()[0]}). If you trust its origin, convert it once: content = "
-            'torch.load(path, weights_only=False); torch.save({"config": dict(content["config"]), "state_dict": '
-            'content["state_dict"]}, new_path)'
+            'torch.load(path, map_location="cpu", weights_only=False); config = content.get("config"); '
+            'torch.save({"config": config and dict(config), "state_dict": dict(content.get("state_dict", content))}, '
+            "new_path)"
         ) from error
     except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
         raise ValueError(f"{path} is not a checkpoint of torch, or is damaged: {error}") from error
@@ -118,6 +142,13 @@ def _read_torch(path: Path) -> tuple[Mapping[str, Any], dict[str, Any] | None]:
     if not isinstance(state, Mapping):
         raise ValueError(f"{path}: its state_dict is a {type(state).__name__}, not parameters by name")
     return state, config
+
+
+def _numpy_numbers() -> list[Any]:
+    """Returns what unpickles a number of numpy, which training keeps beside the parameters: the best score so far."""
+    dtypes = [type(np.dtype(code)) for code in ("float64", "float32", "int64")]
+    scalar = np.float64(0).__reduce__()[0]
+    return [np.dtype, *dtypes, *((scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core"))]
 
 
 def _plain_config(path: Path, config: object) -> dict[str, Any]:

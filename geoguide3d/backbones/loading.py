@@ -8,10 +8,21 @@ from typing import Any
 
 from geoguide3d.backbones.descriptors import Descriptors
 from geoguide3d.backbones.protocol import FrozenBackbone
+from geoguide3d.backbones.ptv3.concerto import Concerto
 from geoguide3d.backbones.ptv3.sonata import Sonata
+from geoguide3d.backbones.ptv3.utonia import Utonia
+from geoguide3d.backbones.sparse_unet.minkunet import MinkUNet18A
+from geoguide3d.backbones.sparse_unet.spunet import SpUNet
+from geoguide3d.backbones.zoo import PREFIX, ZooBackbone
 
 _WITHOUT_WEIGHTS: dict[str, Callable[..., FrozenBackbone]] = {"descriptors": Descriptors}
-_WITH_WEIGHTS: dict[str, Callable[..., FrozenBackbone]] = {"sonata": Sonata.load}
+_WITH_WEIGHTS: dict[str, Callable[..., FrozenBackbone]] = {
+    "concerto": Concerto.load,
+    "minkunet18a": MinkUNet18A.load,
+    "sonata": Sonata.load,
+    "spunet": SpUNet.load,
+    "utonia": Utonia.load,
+}
 _PLACES = {"weights", "hub"}  # keys of a config that say where the checkpoint is, not what to do with it
 
 
@@ -21,20 +32,23 @@ def load_backbone(name: str, config: dict[str, Any], weights: Path | None) -> Fr
     Args:
         config: keyword arguments of the backbone, as its own `config` gives them; the places that `find_weights` looks
             up in it ("weights", "hub") are left out.
-        weights: the checkpoint; None for backbones that have none.
+        weights: the checkpoint; None for backbones that have none, and for "zoo:NAME", which finds its own.
 
     Raises:
         ValueError: an unknown name, a config that the backbone does not understand, weights for a backbone that has
             none, none for one that needs them, or a checkpoint that does not fit.
     """
-    if name not in _WITHOUT_WEIGHTS | _WITH_WEIGHTS:
-        raise ValueError(f"unknown backbone {name!r}; known: {', '.join(sorted(_WITHOUT_WEIGHTS | _WITH_WEIGHTS))}")
+    settings = {key: value for key, value in config.items() if key not in _PLACES}
+    if name not in _WITHOUT_WEIGHTS | _WITH_WEIGHTS and not name.startswith(PREFIX):
+        known = ", ".join(sorted(_WITHOUT_WEIGHTS | _WITH_WEIGHTS))
+        raise ValueError(f"unknown backbone {name!r}; known: {known}, and {PREFIX}NAME for torch-pointcloud's models")
     if name in _WITHOUT_WEIGHTS and weights is not None:
         raise ValueError(f"backbone {name!r} has no weights, but {weights} was given; leave the file out")
     if name in _WITH_WEIGHTS and weights is None:
         raise ValueError(f"backbone {name!r} needs weights; name the file of its checkpoint")
-    settings = {key: value for key, value in config.items() if key not in _PLACES}
     try:
+        if name.startswith(PREFIX):
+            return ZooBackbone(name, weights, **settings)
         return _WITHOUT_WEIGHTS[name](**settings) if weights is None else _WITH_WEIGHTS[name](weights, **settings)
     except TypeError as error:
         raise ValueError(f"backbone {name!r} does not understand its config {config}: {error}") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import torch
 from torch import Tensor
@@ -42,7 +43,7 @@ class NetworkInput:
     """What a network may see of a scene: one point for each of the M voxels, in lexicographic order of their cells.
 
     Args:
-        points: (M, 3) float32 metres, z up, x and y from the middle of their range, z from its minimum.
+        points: (M, 3) float32 metres, z up, from where `Placement` has zero.
         colors: (M, 3) float32 RGB in [0, 1].
         normals: (M, 3) float32 unit vectors, z up; zeros where there are none.
         cells: (M, 3) int64, the smallest index of each axis is 0.
@@ -56,8 +57,26 @@ class NetworkInput:
     voxel_of_point: Tensor
 
 
+class Placement(StrEnum):
+    """Where a network's coordinates have zero.
+
+    ROOM: in the middle of the ranges of x and y, and at the minimum of z. Cells are cut from there.
+    GROUND: in the middle of the ranges of x and y of the voxels; z is the scene's own. Cells are cut from the scene's
+        own zero, as for SENSOR.
+    SENSOR: where the scene has it, which is the sensor in scans of one position.
+    """
+
+    ROOM = "room"
+    GROUND = "ground"
+    SENSOR = "sensor"
+
+
 def network_input(
-    scene: Scene, voxel_size_m: float, needs: tuple[str, ...], upstream_compat: bool = False
+    scene: Scene,
+    voxel_size_m: float,
+    needs: tuple[str, ...],
+    upstream_compat: bool = False,
+    placement: Placement = Placement.ROOM,
 ) -> NetworkInput:
     """Returns the voxels of a scene.
 
@@ -73,16 +92,29 @@ def network_input(
             such that are not finite, or what `geoguide3d.ops.voxel_hash` refuses.
     """
     check_precision(scene.points, voxel_size_m)
+    points, colors, normals = upright_values(scene, needs)
+    if placement is Placement.ROOM:
+        points = center_shift(points)
+    voxels = grid_sample(points, voxel_size_m, upstream_compat)
+    picked = voxels.point_of_voxel
+    placed = points[picked]
+    if placement is Placement.GROUND:
+        placed = torch.cat([center_shift(placed)[:, :2], placed[:, 2:]], dim=1)
+    return NetworkInput(placed, colors[picked], normals[picked], voxels.cells, voxels.voxel_of_point)
+
+
+def upright_values(scene: Scene, needs: tuple[str, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns (N, 3) float32 points with z up, colours in [0, 1], and normals; what `network_input` says of them holds.
+
+    Raises:
+        ValueError: colours outside of 0 … 255.
+    """
     scene = with_up(_with_normals(scene) if "normals" in needs else replace(scene, normals=None))
     assert scene.up is not None  # what with_up is for
     rotation = rotation_to_z_up(scene.up).to(torch.float64)
     normals = torch.zeros_like(scene.points) if scene.normals is None else scene.normals
     points, normals = ((values.to(torch.float64) @ rotation.T).to(torch.float32) for values in (scene.points, normals))
-    points = center_shift(points)
-    voxels = grid_sample(points, voxel_size_m, upstream_compat)
-    picked = voxels.point_of_voxel
-    colors = _colors(scene) if "colors" in needs else torch.zeros_like(scene.points)
-    return NetworkInput(points[picked], colors[picked], normals[picked], voxels.cells, voxels.voxel_of_point)
+    return points, _colors(scene) if "colors" in needs else torch.zeros_like(scene.points), normals
 
 
 def _with_normals(scene: Scene) -> Scene:

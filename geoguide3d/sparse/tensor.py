@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-_MOST_CELLS = 2**16  # along an axis
+MOST_CELLS = 2**16  # along an axis
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,10 @@ class SparseTensor:
             raise ValueError(f"features must be ({len(cells)}, C) floats, got {tuple(features.shape)} {features.dtype}")
         if features.device != cells.device:
             raise ValueError(f"cells must be on {features.device} as features are, got {cells.device}")
-        wrong = ((cells < 0) | (cells >= _MOST_CELLS)).any(dim=1).nonzero()
+        wrong = ((cells < 0) | (cells >= MOST_CELLS)).any(dim=1).nonzero()
         if len(wrong):
             row = int(wrong[0])
-            raise ValueError(f"cells must lie in [0, {_MOST_CELLS}), row {row} is {cells[row].tolist()}")
+            raise ValueError(f"cells must lie in [0, {MOST_CELLS}), row {row} is {cells[row].tolist()}")
         return cls(features, cells, KernelMaps())
 
     def with_features(self, features: Tensor) -> SparseTensor:

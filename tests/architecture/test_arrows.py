@@ -30,7 +30,18 @@ EVERY_ROOM = {*ALLOWED, "jobs", "cli"}
 ALLOWED["jobs"] = EVERY_ROOM - {"viewer", "cli"}
 ALLOWED["cli"] = EVERY_ROOM
 ONLY_FILE = {"plyfile": "scenes/ply.py"}  # GPL-3.0-or-later: confined to one module
-LAZY = {"spconv", "open_clip", "timm", "transformers", "open3d", "viser", "ray", "torch_scatter", "huggingface_hub"}
+LAZY = {
+    "torch_pointcloud",
+    "spconv",
+    "open_clip",
+    "timm",
+    "transformers",
+    "open3d",
+    "viser",
+    "ray",
+    "torch_scatter",
+    "huggingface_hub",
+}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -22,12 +23,16 @@ class Payload:
         return (print, ("a checkpoint ran code",))
 
 
+class Odd(dict[str, object]):
+    """Holds nothing but plain values, and is yet no plain dictionary."""
+
+
 def network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
 
 
-@pytest.mark.parametrize("kind", ["pth", "bare.pth", "safetensors", "distributed.pth"])
+@pytest.mark.parametrize("kind", ["pth", "bare.pth", "safetensors"])
 def test_what_was_saved_is_read(tmp_path: Path, kind: str) -> None:
     state, path = network().state_dict(), tmp_path / f"net.{kind}"
     if kind == "safetensors":
@@ -35,8 +40,7 @@ def test_what_was_saved_is_read(tmp_path: Path, kind: str) -> None:
     elif kind == "bare.pth":
         torch.save(state, path)
     else:
-        prefix = "module." if kind == "distributed.pth" else ""
-        torch.save({"config": CONFIG, "state_dict": {prefix + name: value for name, value in state.items()}}, path)
+        torch.save({"config": CONFIG, "state_dict": state}, path)
     checkpoint = read_checkpoint(path)
     assert checkpoint.config == (None if kind == "bare.pth" else CONFIG)
     assert checkpoint.state_dict.keys() == state.keys()
@@ -99,6 +103,61 @@ def test_parameters_are_loaded_as_float32() -> None:
     load_parameters(loaded, Checkpoint(Path("net.pth"), state, None))
     assert loaded[0].weight.dtype == torch.float32
     assert torch.equal(loaded[0].weight, state["0.weight"].float())
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "",
+        "module.",
+        "backbone.",
+        "module.backbone.",
+        "student.backbone.",
+        "module.student.backbone.",
+        "net3d.",
+        "model.",
+    ],
+)
+def test_the_network_is_found_among_what_training_keeps(prefix: str, caplog: pytest.LogCaptureFixture) -> None:
+    expected = network().state_dict()
+    state = {prefix + name: value for name, value in expected.items()}
+    if "student" in prefix:
+        state |= {name.replace("student", "teacher"): value + 1 for name, value in state.items()}
+        state[f"{prefix.removesuffix('backbone.')}mask_head.weight"] = torch.zeros(2)
+    elif "backbone" in prefix:
+        state[f"{prefix.removesuffix('backbone.')}seg_head.weight"] = torch.zeros(2)
+    loaded = network()
+    loaded.requires_grad_(False)[0].weight.zero_()
+    with caplog.at_level("INFO"):
+        load_parameters(loaded, Checkpoint(Path("net.pth"), state, None))
+    assert all(torch.equal(loaded.state_dict()[name], expected[name]) for name in expected)
+    assert ("_head.weight" in caplog.text) == ("backbone" in prefix)
+
+
+def test_names_inside_a_wrapper_are_checked_too() -> None:
+    state = {f"module.backbone.{name}": value for name, value in network().state_dict().items()}
+    state["module.backbone.dec.weight"] = state.pop("module.backbone.1.bias")
+    with pytest.raises(ValueError, match=r"3 of 4 names .*: it lacks 1\.bias; .*does not know dec\.weight"):
+        load_parameters(network(), Checkpoint(Path("net.pth"), state, None))
+
+
+def test_numbers_of_numpy_beside_the_parameters_are_read(tmp_path: Path) -> None:
+    state = network().state_dict()
+    torch.save({"state_dict": state, "epoch": np.int64(3), "best_metric_value": np.float64(0.75)}, tmp_path / "net.pth")
+    assert read_checkpoint(tmp_path / "net.pth").state_dict.keys() == state.keys()
+
+
+def test_the_advice_converts_what_was_refused(tmp_path: Path) -> None:
+    path, new_path = tmp_path / "net.pth", tmp_path / "new.pth"
+    state = network().state_dict()
+    for content in ({"config": Odd(CONFIG), "state_dict": state}, {"state_dict": Odd(state)}, Odd(state)):
+        torch.save(content, path)
+        with pytest.raises(ValueError, match="convert it once: ") as told:
+            read_checkpoint(path)
+        exec(str(told.value).split("convert it once: ")[1], {"torch": torch, "path": path, "new_path": new_path})
+        converted = read_checkpoint(new_path)
+        assert converted.config == (CONFIG if "config" in content else None)
+        assert converted.state_dict.keys() == state.keys()
 
 
 def test_every_difference_is_named() -> None:

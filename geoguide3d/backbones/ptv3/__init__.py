@@ -1,1 +1,1 @@
-"""Point Transformer V3 as a frozen encoder: Sonata, and Concerto as a configuration of it."""
+"""Point Transformer V3 as a frozen encoder: Sonata, Concerto and Utonia."""

@@ -24,15 +24,15 @@ class Block(nn.Module):
         convolution = SubmanifoldConv3d(channels, channels, 3, bias=True, index_key=f"stage{level}")
         self.cpe = nn.Sequential(convolution, nn.Linear(channels, channels), nn.LayerNorm(channels))
         self.norm1 = nn.Sequential(nn.LayerNorm(channels))
-        self.attn = PatchAttention(channels, config.enc_num_head[level], config.qkv_bias)
+        self.attn = PatchAttention(channels, config.enc_num_head[level], config.qkv_bias, config.rope_base)
         self.norm2 = nn.Sequential(nn.LayerNorm(channels))
         self.mlp = nn.Sequential(MLP(channels, int(channels * config.mlp_ratio)))
 
-    def forward(self, voxels: SparseTensor, patches: Patches) -> SparseTensor:
-        """Returns the voxels with new features (M, C)."""
+    def forward(self, voxels: SparseTensor, patches: Patches, positions: Tensor) -> SparseTensor:
+        """Returns the voxels with new features (M, C); positions (M, 3)."""
         convolved = self.cpe[0](voxels).features
         features = voxels.features + in_chunks(self.cpe[1:], convolved, convolved.shape[1])
-        features = features + self.attn(self.norm1(features), patches)
+        features = features + self.attn(self.norm1(features), patches, positions)
         features = features + self.mlp(self.norm2(features))
         return voxels.with_features(features)
 
@@ -62,12 +62,12 @@ class Stage(nn.Module):
         patches = cut_patches(level.cells, orders, self.patch_size)
         voxels = SparseTensor.of(level.features, level.cells)
         for block, order in enumerate(orders):
-            voxels = self.get_submodule(f"block{block}")(voxels, patches[order])
+            voxels = self.get_submodule(f"block{block}")(voxels, patches[order], level.positions)
         return Level(voxels.features, level.cells, level.positions, level.row_of_finer)
 
 
 class PTv3Encoder(nn.Module):
-    """Point Transformer V3 as Sonata and Concerto pre-train it, for inference: nothing in it is drawn by chance.
+    """Point Transformer V3 as Sonata, Concerto and Utonia pre-train it, for inference: nothing is drawn by chance.
 
     The state_dict has upstream's names and shapes. Results depend on the whole batch, as upstream's do: on the size of
     its smallest cloud through the patches, and on its largest coordinate through the Hilbert curves.
@@ -83,7 +83,7 @@ class PTv3Encoder(nn.Module):
         self,
         values: Tensor,  # (M, in_channels)
         cells: Tensor,  # (M, 4) int64: cloud, x, y, z, each at least 0
-        positions: Tensor,  # (M, 3) metres
+        positions: Tensor,  # (M, 3), as the network was trained: metres, or a part of them
         orders: Sequence[Sequence[str]] | None = None,
     ) -> list[Level]:
         """Returns every level's voxels after its last block, the finest first, its rows in the order of the input.
@@ -103,7 +103,8 @@ class PTv3Encoder(nn.Module):
         orders = [self.config.order] * self.config.levels if orders is None else orders
         if len(orders) != self.config.levels:
             raise ValueError(f"orders must be given for {self.config.levels} levels, got {len(orders)}")
-        level = Level(self.embedding(values), cells.to(torch.int64), positions)
+        # Under autocast the layers give half types; the sum that runs through all blocks keeps the input's.
+        level = Level(self.embedding(values).to(values.dtype), cells.to(torch.int64), positions)
         levels = []
         for stage, own in zip(self.enc.values(), orders, strict=True):
             level = stage(level, own)

@@ -15,30 +15,67 @@ _VALUES_ON_CPU, _VALUES_ELSEWHERE = 1 << 21, 1 << 26
 
 
 class PatchAttention(nn.Module):
-    """Multi-head attention inside the patches of a curve."""
+    """Multi-head attention inside the patches of a curve.
 
-    def __init__(self, channels: int, heads: int, qkv_bias: bool = True) -> None:
+    Patches of one cloud have one length, so they are a batch without padding or mask: torch's own attention runs its
+    flash kernel on them (on CUDA in half precision), and the package flash-attn would have nothing to add.
+    """
+
+    def __init__(self, channels: int, heads: int, qkv_bias: bool = True, rope_base: float | None = None) -> None:
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
         self.proj = nn.Linear(channels, channels)
+        self.rope = None if rope_base is None else RotaryPosition(channels // heads, rope_base)
 
-    def forward(self, features: Tensor, patches: Patches) -> Tensor:
-        """Returns (M, C): what each voxel takes from the voxels of its patch; features (M, C)."""
+    def forward(self, features: Tensor, patches: Patches, positions: Tensor) -> Tensor:
+        """Returns (M, C): what each voxel takes from the voxels of its patch.
+
+        Args:
+            features: (M, C).
+            positions: (M, 3), read by rotary attention alone.
+        """
         widest = 4 * features.shape[1] * patches.size  # queries, keys, values and results of one patch
         groups = patches.groups(_rows_per_chunk(features.device, widest))
-        taken = [self._attend(features[rows], patches.size, queries) for rows, queries in groups]
+        taken = [self._attend(features[rows], positions[rows], patches.size, queries) for rows, queries in groups]
         return torch.cat(taken)[patches.position_of_row]
 
-    def _attend(self, features: Tensor, size: int, queries: int) -> Tensor:
+    def _attend(self, features: Tensor, positions: Tensor, size: int, queries: int) -> Tensor:
         """Returns (P · queries, C): what the last `queries` voxels of each patch take; features (P · size, C)."""
         channels = features.shape[1]
-        qkv = self.qkv(features).view(-1, size, 3, self.heads, channels // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(features).view(len(features), 3, self.heads, channels // self.heads)
+        if self.rope is not None:
+            qkv = torch.cat([self.rope(qkv[:, :2], positions), qkv[:, 2:]], dim=1)
+        query, key, value = qkv.view(-1, size, *qkv.shape[1:]).permute(2, 0, 3, 1, 4)
         attended = scaled_dot_product_attention(query[:, :, size - queries :], key, value)
         projected = self.proj(attended.transpose(1, 2).reshape(-1, channels))
         assert isinstance(projected, Tensor)
         return projected
+
+
+class RotaryPosition(nn.Module):
+    """Turns queries and keys by angles in proportion to their position, so that scores see differences of positions.
+
+    As in PT-v3m3: a third of a head's channels belongs to each of x, y and z; channel i of a third and channel i + D/6
+    are a pair, turned by position · base^(−i / (D/6)) radians.
+    """
+
+    inv_freq: Tensor
+
+    def __init__(self, width: int, base: float) -> None:
+        super().__init__()
+        pairs = width // 6
+        # Checkpoints hold them under this name, so they are part of the state_dict.
+        self.register_buffer("inv_freq", base ** -(torch.arange(pairs, dtype=torch.float32) / pairs))
+
+    def forward(self, vectors: Tensor, positions: Tensor) -> Tensor:
+        """Returns vectors ((R, …, D)), each turned by its position (of (R, 3)); in the dtype of vectors."""
+        angles = positions[:, :, None] * self.inv_freq  # (R, 3, D / 6)
+        angles = angles.view(len(angles), *[1] * (vectors.ndim - 2), *angles.shape[1:])
+        first, second = vectors.view(*vectors.shape[:-1], 3, 2, len(self.inv_freq)).unbind(dim=-2)  # (R, …, 3, D / 6)
+        cos, sin = angles.cos(), angles.sin()
+        turned = torch.stack([first * cos - second * sin, second * cos + first * sin], dim=-2)
+        return turned.flatten(-3).to(vectors.dtype)
 
 
 class MLP(nn.Module):

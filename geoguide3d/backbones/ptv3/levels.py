@@ -48,7 +48,7 @@ class Pooling(nn.Module):
         cells, row_of_finer = pool_cells(level.cells, self.stride)
         pooled = segment_max(self.proj(level.features), row_of_finer, len(cells))
         positions = segment_mean(level.positions, row_of_finer, len(cells))
-        return Level(self.act(self.norm(pooled)), cells, positions, row_of_finer)
+        return Level(self.act(self.norm(pooled)).to(level.features.dtype), cells, positions, row_of_finer)
 
 
 def pool_cells(cells: Tensor, stride: int) -> tuple[Tensor, Tensor]:

@@ -33,14 +33,15 @@ def curve_depth(cells: Tensor) -> int:
     """
     if len(cells) == 0:
         return 1
-    low, high = (int(value) for value in cells[:, 1:].aminmax())
-    depth = (high + 1).bit_length()
-    if low < 0 or depth > MAX_DEPTH:
-        raise ValueError(
-            f"cells must be 0 … {2**MAX_DEPTH - 2} along each axis, got {low} … {high}: take a larger voxel size, "
-            "cut the scene into tiles, or drop stray points far from it"
-        )
-    return depth
+    lows: list[int] = cells[:, 1:].amin(dim=0).tolist()
+    highs: list[int] = cells[:, 1:].amax(dim=0).tolist()
+    for axis, low, high in zip("xyz", lows, highs, strict=True):
+        if low < 0 or high > 2**MAX_DEPTH - 2:
+            raise ValueError(
+                f"cells must be 0 … {2**MAX_DEPTH - 2} along each axis, but along {axis} they are {low} … {high}: drop "
+                "stray points far from the scene, take a larger voxel_size_m, or encode it in tiles (tiles.core_m)"
+            )
+    return (max(highs) + 1).bit_length()
 
 
 def curve_codes(

@@ -27,7 +27,7 @@ def test_attention_is_that_of_each_patch(size: int, values: int, monkeypatch: py
     features = torch.randn(100, 12, dtype=torch.float64)
     patches = cut_patches(cells, ["hilbert"], size)["hilbert"]
     with torch.no_grad():
-        found = attention(features, patches)
+        found = attention(features, patches, torch.zeros(100, 3))
         for row in range(0, 100, 9):
             first = min(int(patches.position_of_row[row]) // patches.size * patches.size, 100 - patches.size)
             members = patches.rows[first : first + patches.size]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from geoguide3d.backbones.loading import load_backbone
 from geoguide3d.backbones.protocol import FrozenBackbone
-from geoguide3d.backbones.ptv3.config import CONCERTO_LARGE, SONATA, PTv3Config
+from geoguide3d.backbones.ptv3.backbone import PTv3Settings
+from geoguide3d.backbones.ptv3.config import PTv3Config
 from geoguide3d.backbones.ptv3.encoder import PTv3Encoder
 from geoguide3d.backbones.ptv3.sonata import Sonata
 from geoguide3d.geometry.upright import rotation_to_z_up
@@ -144,13 +146,19 @@ def test_rejects_clouds_it_cannot_place(checkpoint: Path) -> None:
         backbone.encode(replace(scene, points=scene.points + 5_000_000))
     stray = scene.points.clone()
     stray[0, 0] = 2000.0
-    with pytest.raises(ValueError, match="take a larger voxel size"):
+    with pytest.raises(ValueError, match=r"along x they are 0 … 100000: drop stray .*tiles\.core_m"):
         backbone.encode(replace(scene, points=stray))
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
-    [({"level": 3}, "level must be 0 … 2, got 3"), ({"voxel_size_m": 0}, "positive"), ({"grid": 1}, "grid")],
+    [
+        ({"level": 3}, "level must be 0 … 2, got 3"),
+        ({"voxel_size_m": 0}, "positive"),
+        ({"grid": 1}, "grid"),
+        ({"dtype": "int8"}, "dtype must be one of float32, bfloat16, float16, got 'int8'"),
+        ({"transform": "outdoor"}, "transform of 'sonata' must be one of indoor, got 'outdoor'"),
+    ],
 )
 def test_rejects_settings_it_does_not_have(checkpoint: Path, config: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -166,9 +174,80 @@ def test_another_size_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     content = torch.load(checkpoint, weights_only=True)
     torch.save(content["state_dict"], tmp_path / "bare.pth")
     with pytest.raises(
-        ValueError, match=r"bare\.pth does not fit PTv3Encoder.*embedding\.mask_token is \(1, 8\), not \(1, 48\)"
+        ValueError, match=r"bare\.pth: no config, and \[8, 12, 16\] channels are not made of heads of 16"
     ):
         Sonata.load(tmp_path / "bare.pth")
+    torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "linear.pth")
+    with pytest.raises(
+        ValueError, match=r"linear\.pth: no config, and names that are not a PTv3 encoder's: bias, weight"
+    ):
+        Sonata.load(tmp_path / "linear.pth")
+    content["state_dict"]["dec.dec0.up.weight"] = torch.zeros(1)
+    del content["state_dict"]["enc.enc0.block0.cpe.0.weight"]
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"lacks enc\.enc0\.block0\.cpe\.0\.weight; .*not know dec\.dec0\.up\.weight"):
+        Sonata.load(tmp_path / "other.pth")
+
+
+def test_a_network_of_the_other_attention_is_refused(checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match="no rotary attention, so it is none of 'utonia'; try sonata"):
+        load_backbone("utonia", {}, checkpoint)
+
+
+@pytest.mark.parametrize(("name", "licence"), [("sonata.pth", "CC-BY-NC-4.0"), ("mine.pth", "unknown")])
+def test_the_licence_is_known_of_published_names(
+    checkpoint: Path, tmp_path: Path, name: str, licence: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copy(checkpoint, tmp_path / name)
+    backbone = Sonata.load(tmp_path / name)
+    assert backbone.licence == backbone.config["licence"] == licence
+    assert ("its licence is unknown" in caplog.text) == (licence == "unknown")
+    assert Sonata.load(tmp_path / name, licence="MIT").licence == "MIT"
+
+
+@pytest.mark.parametrize("prefix", ["module.", "module.backbone.", "module.student.backbone."])
+def test_checkpoints_of_training_are_read(checkpoint: Path, tmp_path: Path, prefix: str) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    state = {prefix + name: value for name, value in content["state_dict"].items()}
+    if "student" in prefix:
+        state |= {name.replace("student", "teacher"): value + 1 for name, value in state.items()}
+    torch.save({"epoch": 3, "config": content["config"], "state_dict": state}, tmp_path / "model_last.pth")
+    scene = room()
+    found = Sonata.load(tmp_path / "model_last.pth").encode(scene)
+    assert torch.equal(found, Sonata.load(checkpoint).encode(scene))
+
+
+def difference(found: torch.Tensor, expected: torch.Tensor) -> tuple[float, float]:
+    """The largest 1 − cosine, and the largest error in lengths of the expected row."""
+    cosine = torch.nn.functional.cosine_similarity(found.double(), expected.double(), dim=1)
+    return float((1 - cosine).max()), float(((found - expected).norm(dim=1) / expected.norm(dim=1)).max())
+
+
+@pytest.mark.parametrize(("dtype", "cosine", "length"), [("bfloat16", 5e-4, 3e-2), ("float16", 1e-5, 5e-3)])
+def test_half_types_are_near(shared_fixtures: Path, dtype: str, cosine: float, length: float) -> None:
+    folder = shared_fixtures / "backbones"
+    config = json.loads((folder / "sonata_tiny" / "config.json").read_text())["config"]
+    encoder = PTv3Encoder(PTv3Config.from_upstream(config))
+    encoder.load_state_dict(load_file(folder / "sonata_tiny" / "params.safetensors"))
+    raw = load_file(folder / "transforms" / "main.safetensors")
+    scene = Scene(raw["raw.coord"], up=UP, colors=raw["raw.color"] / 255, normals=raw["raw.normal"])
+    expected = Sonata(encoder).encode(scene)
+    backbone = Sonata(encoder, PTv3Settings(dtype=dtype))
+    found = backbone.encode(scene)
+    by_cosine, by_length = difference(found, expected)
+    print(f"{dtype}: 1 − cosine up to {by_cosine:.1e}, error up to {by_length:.1e} of the length")
+    assert 1e-8 < by_cosine <= cosine
+    assert by_length <= length
+    assert found.dtype == torch.float32
+    assert all(parameter.dtype == torch.float32 for parameter in encoder.parameters())
+    assert torch.equal(found, backbone.encode(scene))
+
+
+def test_the_callers_autocast_changes_nothing(checkpoint: Path) -> None:
+    scene, backbone = room(500), Sonata.load(checkpoint)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = backbone.encode(scene)
+    assert torch.equal(inside, backbone.encode(scene))
 
 
 @pytest.mark.parametrize(
@@ -191,8 +270,3 @@ def test_configs_of_other_networks_are_refused(change: dict[str, object], messag
 def test_unknown_keys_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     assert PTv3Config.from_upstream(asdict(SMALL) | {"new_switch": 1}) == SMALL
     assert "new_switch" in caplog.text
-
-
-def test_widths_of_the_published_sizes() -> None:
-    assert [SONATA.channels_from(level) for level in (0, 2)] == [1232, 1088]
-    assert CONCERTO_LARGE.channels_from(0) == 1728

@@ -1,0 +1,221 @@
+"""Whole forward passes of the frozen backbones, with random weights, on 106k voxels of 2 cm.
+
+ours    SparseUNet of SpUNet's published size (39 M parameters) on our kernels, with its norms folded into them;
+        PTv3Encoder of Sonata's (108 M)
+spconv  the same SpUNet with spconv's layers and the same weights, algorithm Native on the CPU; left out where it is
+        not installed
+limit   one matrix product with as many multiplications as the sparse convolutions of the SpUNet
+seen    upstream's Sonata without flash-attention, as it was seen once on two cores with as many voxels: 17.5 s and
+        4.5 GB at its peak. It is not run here; 3.5 times faster is 5 s, three times smaller 1.5 GB
+
+The case "sonata-bfloat16" has the same Sonata under autocast as ours, in float32 as plain, and says how far they are
+apart. The voxels are those of a furnished box, shrunk. Peaks are those of a fresh process that runs one forward pass, weights
+and libraries included. Stages are those of the fastest of three more passes; a name's seconds hold what it calls.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import measure
+import torch
+from cases.furnished_box import box_points
+from cases.stages import Stages
+from torch import Tensor, nn
+
+from geoguide3d.backbones.ptv3.config import SONATA
+from geoguide3d.backbones.ptv3.encoder import PTv3Encoder
+from geoguide3d.backbones.ptv3.layers import MLP, PatchAttention
+from geoguide3d.backbones.sparse_unet.network import SparseUNet, SparseUNetConfig, with_folded_norms
+from geoguide3d.ops import compiled, voxel_hash
+from geoguide3d.ops.allocator import keep_freed_memory
+from geoguide3d.sparse.engines import ENGINES, current_engine, sparse_engine
+from geoguide3d.sparse.tensor import SparseTensor
+
+DEVICE = "cuda" if compiled == "cuda" and torch.cuda.is_available() else "cpu"
+HAS_SPCONV = importlib.util.find_spec("spconv") is not None
+VOXEL_SIZE_M = 0.02
+SHRUNK = 0.02 / 0.0428  # 106k voxels
+SEEN_S, SEEN_BYTES = 17.5, 4.5e9
+STAGE_PASSES = 3
+SPUNET_CASE, SONATA_CASE, BFLOAT16_CASE = "spunet", "sonata", "sonata-bfloat16"
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A network, its input, and the modules whose seconds are told apart."""
+
+    network: nn.Module
+    forward: Callable[[], Tensor]
+    stages: dict[str, list[nn.Module]]
+
+
+def voxels() -> tuple[Tensor, Tensor]:
+    """Returns (cells (106k, 4), points (106k, 3)) of one batch, in the order of voxel_hash."""
+    points = box_points(1_000_000) * SHRUNK
+    cells, point_of_voxel, _ = voxel_hash(points, VOXEL_SIZE_M)
+    return torch.nn.functional.pad(cells, (1, 0)).to(DEVICE), points[point_of_voxel].to(DEVICE)
+
+
+def spunet() -> Pass:
+    torch.manual_seed(0)
+    cells, _ = voxels()
+    values = torch.randn(len(cells), 6, device=DEVICE)
+    network = SparseUNet(SparseUNetConfig()).to(DEVICE).eval().requires_grad_(False)
+    folded = with_folded_norms(network)  # as the backbone runs it
+    steps = range(network.config.steps)
+    stages = {"stem": [folded.conv_input]}
+    stages |= {f"{part}.{step}": [getattr(folded, part)[step]] for step in steps for part in ("down", "enc")}
+    stages |= {f"{part}.{step}": [getattr(folded, part)[step]] for step in reversed(steps) for part in ("up", "dec")}
+    return Pass(network, lambda: folded(SparseTensor.of(values, cells)).features, stages)
+
+
+def sonata() -> Pass:
+    torch.manual_seed(0)
+    cells, points = voxels()
+    values = torch.cat([points, torch.rand(len(cells), 6, device=DEVICE)], dim=1)
+    network = PTv3Encoder(SONATA).to(DEVICE).eval().requires_grad_(False)
+    stages: dict[str, list[nn.Module]] = {"embedding": [network.embedding]}
+    stages |= {name: [stage] for name, stage in network.enc.items()}
+    kinds = {"attention": PatchAttention, "MLPs": MLP, "layer norms": nn.LayerNorm}
+    stages |= {f"· {name}": [m for m in network.modules() if isinstance(m, kind)] for name, kind in kinds.items()}
+    return Pass(network, lambda: network(values, cells, points)[-1].features, stages)
+
+
+PASSES = {SPUNET_CASE: spunet, SONATA_CASE: sonata}
+
+
+def spunet_rows(runs: int) -> list[measure.Row]:
+    made = spunet()
+    sides: dict[str, measure.Side] = {"ours": no_grad(made.forward)}
+    if HAS_SPCONV:
+        from cases.spconv_twin import Voxels, spconv_twin
+
+        cells, _ = voxels()
+        torch.manual_seed(0)
+        values = torch.randn(len(cells), 6, device=DEVICE)
+        twin = spconv_twin(made.network)
+        sides["spconv"] = no_grad(lambda: twin(Voxels.of(values, cells)).features)
+        ours, theirs = sides["ours"](), sides["spconv"]()
+        print(f"SpUNet against spconv: max abs error {(ours - theirs).abs().max():.1e} of {theirs.abs().max():.2f}")
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    side = round((multiplications(made) ** (1 / 3)))
+    left, right = torch.randn(side, side, device=DEVICE), torch.randn(side, side, device=DEVICE)
+    sides["limit"] = lambda: left @ right
+    case = f"SpUNet, {len(sides['ours']()):,} voxels"
+    row = measure.compare(case, sides, aim=2.0 if HAS_SPCONV else None, against="peer", runs=runs)
+    show_stages(case, made)
+    return [row, measure.sizes(f"{case}, peak of a process", ours=process_peak(SPUNET_CASE))]
+
+
+def sonata_rows(runs: int) -> list[measure.Row]:
+    made = sonata()
+    side = no_grad(made.forward)
+    case = f"Sonata's PTv3, {len(voxels()[0]):,} voxels"
+    measured = measure.compare(case, {"ours": side}, runs=runs)
+    show_stages(case, made)
+    on_cpu = DEVICE == "cpu"
+    return [
+        measure.Row(
+            case,
+            measured.ours,
+            peer_name="seen" if on_cpu else None,
+            peer=SEEN_S if on_cpu else None,
+            aim=3.5 if on_cpu else None,
+            against="peer",
+            peak_bytes=measured.peak_bytes,
+            faults=measured.faults,
+        ),
+        measure.Row(
+            f"{case}, peak of a process",
+            process_peak(SONATA_CASE),
+            peer_name="seen",
+            peer=SEEN_BYTES,
+            aim=3.0,
+            against="peer",
+            unit="bytes",
+        ),
+    ]
+
+
+def bfloat16_rows(runs: int) -> list[measure.Row]:
+    made = sonata()
+    plain = no_grad(made.forward)
+
+    def ours() -> Tensor:
+        with torch.autocast(DEVICE, torch.bfloat16):
+            return plain()
+
+    apart = 1 - torch.cosine_similarity(ours().float(), plain(), dim=1)
+    print(f"Sonata's PTv3, bfloat16 against float32: 1 − cosine at most {apart.max():.1e}, mean {apart.mean():.1e}")
+    assert float(apart.max()) <= 5e-3
+    case = f"Sonata's PTv3, {len(voxels()[0]):,} voxels, bfloat16"
+    return [measure.compare(case, {"ours": ours, "plain": plain}, runs=runs)]
+
+
+def multiplications(made: Pass) -> int:
+    """Returns how many the sparse convolutions of one pass do."""
+    counted = 0
+    engine = current_engine()
+
+    def convolve(
+        features: Tensor, weight: Tensor, bias: Tensor | None, neighbours: Tensor, transposed: Tensor | None
+    ) -> Tensor:
+        nonlocal counted
+        counted += int((neighbours >= 0).sum()) * features.shape[1] * len(weight)
+        return engine.sparse_conv(features, weight, bias, neighbours, transposed)
+
+    ENGINES["counting"] = replace(engine, sparse_conv=convolve)
+    with sparse_engine("counting"), torch.no_grad():
+        made.forward()
+    del ENGINES["counting"]
+    return counted
+
+
+def no_grad(forward: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    return torch.no_grad()(forward)
+
+
+def show_stages(case: str, made: Pass) -> None:
+    """Prints the stages of the fastest of a few passes."""
+    passes = []
+    for _ in range(STAGE_PASSES):
+        stages = Stages()
+        began = time.perf_counter()
+        with stages.watching(made.stages), torch.no_grad():
+            made.forward()
+        passes.append((time.perf_counter() - began, stages))
+    seconds, fastest = min(passes, key=lambda one: one[0])
+    print(f"{case}, stages of a pass of {seconds * 1e3:.0f} ms:\n{fastest.table()}", flush=True)
+
+
+def process_peak(case: str) -> int:
+    """Returns the resident bytes at the peak of a process that makes the network and runs it once."""
+    command = [sys.executable, "-c", f"import backbones; backbones.print_peak({case!r})"]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+def print_peak(case: str) -> None:
+    keep_freed_memory()
+    with torch.no_grad():
+        PASSES[case]().forward()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)  # Linux counts KiB
+
+
+def main() -> None:
+    rows_of = {SPUNET_CASE: spunet_rows, SONATA_CASE: sonata_rows, BFLOAT16_CASE: bfloat16_rows}
+    options = measure.start(__doc__, cases=tuple(rows_of))
+    rows = [row for case in options.cases for row in rows_of[case](options.runs)]
+    measure.report("backbones", rows, as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""From a scene to the features of a sparse U-Net, in the order of the scene's points."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from geoguide3d.backbones.network_input import NetworkInput, Placement, network_input
+from geoguide3d.backbones.ptv3.levels import NodeFeatures
+from geoguide3d.backbones.sparse_unet.network import SparseUNet, with_folded_norms
+from geoguide3d.scenes.scene import Scene
+from geoguide3d.sparse.tensor import MOST_CELLS, SparseTensor
+from geoguide3d.store.cache import FeaturePieces
+
+_BYTES_PER_WIDTH = 56  # a voxel's memory for each channel of the decoder's finest level (benchmarks/backbones.py)
+
+
+class SparseUNetBackbone(ABC):
+    """A FrozenBackbone on a sparse U-Net: what its kinds have in common. Deterministic.
+
+    A kind says what the network sees of a voxel (`_values`) and which layer is read (`_features`).
+    """
+
+    name: str
+    channels: int
+    needs: tuple[str, ...]
+    placement: Placement  # of the cells
+
+    def __init__(self, network: SparseUNet, voxel_size_m: float, upstream_compat: bool, licence: str) -> None:
+        """Keeps the settings that all kinds have, and a copy of the network for inference alone.
+
+        Raises:
+            ValueError: a voxel size that is not positive.
+        """
+        if not voxel_size_m > 0:
+            raise ValueError(f"voxel_size_m must be positive, got {voxel_size_m}")
+        self.network = with_folded_norms(network)
+        self.voxel_size_m, self.licence = voxel_size_m, licence
+        self._upstream_compat = upstream_compat
+        self.config: dict[str, Any] = {
+            "voxel_size_m": voxel_size_m,
+            "upstream_compat": upstream_compat,
+            "licence": licence,
+        }
+
+    @property
+    def bytes_per_point(self) -> int:
+        """Memory that encoding takes, where every point has a voxel of its own."""
+        return _BYTES_PER_WIDTH * self.network.config.channels[-1] + 2 * 4 * self.channels  # of voxels and of points
+
+    def encode(self, scene: Scene) -> Tensor:
+        """Returns (N, G) float32 features in the order of scene.points, without gradients, on the CPU.
+
+        A missing up direction is estimated, missing normals too; missing colours count as black (all logged).
+
+        Raises:
+            ValueError: points that are not finite, colours outside of 0 … 255, coordinates that float32 cannot tell
+                apart at this voxel size, or more than 2¹⁶ voxels along an axis.
+        """
+        return self.encode_nodes(scene).per_row()
+
+    def encode_pieces(self, scene: Scene) -> FeaturePieces:
+        """Returns what `encode` does, each feature once, as the cache keeps them."""
+        nodes = self.encode_nodes(scene)
+        return FeaturePieces([nodes.features], nodes.node_of_row)
+
+    @torch.no_grad()
+    def encode_nodes(self, scene: Scene) -> NodeFeatures:
+        """Returns what `encode` does, each feature once: at the voxels, with the voxel of every point."""
+        seen = network_input(scene, self.voxel_size_m, self.needs, self._upstream_compat, self.placement)
+        extent = int(seen.cells.amax()) + 1
+        if extent > MOST_CELLS:
+            raise ValueError(
+                f"{scene.name}: {extent} voxels of {self.voxel_size_m} m along one axis, at most {MOST_CELLS} fit: "
+                "take a larger voxel_size_m, encode it in tiles, or drop stray points far from the scene"
+            )
+        device = next(self.network.parameters()).device
+        cells = pad(seen.cells, (1, 0)).to(device)  # cloud 0
+        with torch.autocast(device.type, enabled=False):  # features must not depend on who calls
+            features = self._features(SparseTensor.of(self._values(seen).to(device), cells))
+        return NodeFeatures(features.float().cpu(), seen.voxel_of_point)
+
+    @abstractmethod
+    def _values(self, seen: NetworkInput) -> Tensor:
+        """Returns (M, in_channels) floats: what the network sees of each voxel."""
+
+    @abstractmethod
+    def _features(self, voxels: SparseTensor) -> Tensor:
+        """Returns (M, channels) floats at the voxels."""
