@@ -75,7 +75,7 @@ def test_a_margin_over_the_whole_scene_changes_nothing(backbone: Sonata, corrido
     assert torch.equal(tiled, backbone.encode(corridor))
 
 
-@pytest.mark.parametrize(("level", "bytes_per_channel"), [(0, 14), (1, 8)])
+@pytest.mark.parametrize(("level", "bytes_per_channel"), [(0, 12), (1, 8)])
 def test_the_estimate_is_the_backbones(
     backbone: Sonata, corridor: Scene, level: int, bytes_per_channel: int, caplog: pytest.LogCaptureFixture
 ) -> None:
