@@ -65,22 +65,35 @@ def draw_answer(scene: Scene, result: QueryResult) -> Image.Image:
     Raises:
         ValueError: the scene has no up.
     """
-    if scene.up is None:
-        raise ValueError(f"{scene.name}: a picture needs the scene's up direction; see with_up, or --up")
-    stage = _Stage(scene, result.labels)
     colors = (scene_colors(scene), answer_colors(scene, result.labels))
+    return _page(_Stage(scene, result.labels), colors, _legend(scene.name, result))
+
+
+def draw_colors(scene: Scene, colors: Tensor) -> Image.Image:
+    """Returns the same picture with colours ((N, 3) RGB in [0, 1]) in the place of an answer, without a legend.
+
+    Raises:
+        ValueError: the scene has no up.
+    """
+    nothing = torch.full((len(scene),), -1, dtype=torch.int64)
+    return _page(_Stage(scene, nothing), (scene_colors(scene), colors), None)
+
+
+def _page(stage: _Stage, colors: tuple[Tensor, Tensor], legend: Image.Image | None) -> Image.Image:
+    if stage.scene.up is None:
+        raise ValueError(f"{stage.scene.name}: a picture needs the scene's up direction; see with_up, or --up")
     azimuth = stage.best_azimuth()
     rows = [stage.panels(Direction(azimuth, elevation), colors) for elevation in (_ELEVATION_DEG, 90.0)]
-    legend = _legend(scene.name, result)
     width = 2 * PANEL_PX + 3 * _GAP_PX
-    height = sum(row[0].height + _GAP_PX for row in rows) + _GAP_PX + legend.height
+    height = sum(row[0].height + _GAP_PX for row in rows) + _GAP_PX + (legend.height if legend else 0)
     page = Image.new("RGB", (width, height), _PAPER)
     y = _GAP_PX
     for row in rows:
         for column, panel in enumerate(row):
             page.paste(panel, (_GAP_PX + column * (PANEL_PX + _GAP_PX), y))
         y += row[0].height + _GAP_PX
-    page.paste(legend, (_GAP_PX, y))
+    if legend:
+        page.paste(legend, (_GAP_PX, y))
     return page
 
 
@@ -120,7 +133,7 @@ class _Stage:
 
     def _splats(self, direction: Direction, width: int) -> tuple[Splats, Tensor]:
         """Returns what is seen, and the (M,) rows of the points that its ids count."""
-        assert self.scene.up is not None  # draw_answer asks for it
+        assert self.scene.up is not None  # _page asks for it
         axes = direction.axes(self.scene.up)
         kept = self._kept(axes[2])
         image_points = self.scene.points[kept].to(torch.float64) @ axes.T

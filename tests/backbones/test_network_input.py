@@ -11,11 +11,14 @@ from torch import Tensor
 
 from geoguide3d.backbones.network_input import (
     GridSample,
+    Placement,
     center_shift,
     check_precision,
     grid_sample,
+    network_input,
     normalize_color,
 )
+from geoguide3d.scenes.scene import Scene
 
 
 def assert_is_recorded(sampled: GridSample, recorded: dict[str, Tensor], prefix: str) -> Tensor:
@@ -83,3 +86,27 @@ def test_rejects_clouds_it_cannot_place() -> None:
     check_precision(torch.tensor([[1000.0, 0.0, 0.0]]), 0.02)
     with pytest.raises(ValueError, match=r"Scene\.origin"):
         check_precision(torch.tensor([[0.0, 5_400_000.0, 0.0]]), 0.02)
+
+
+def test_placements_differ_in_where_zero_is() -> None:
+    points = torch.tensor([[1.01, 5.0, 3.0], [1.06, 5.0, 3.0], [3.01, 7.0, 4.0]])
+    scene = Scene(points, up=torch.eye(3)[2])
+    found = {kind: network_input(scene, 0.02, (), placement=kind) for kind in Placement}
+    expected = {
+        Placement.ROOM: [[-1.0, -1.0, 0.0], [-0.95, -1.0, 0.0], [1.0, 1.0, 1.0]],
+        Placement.GROUND: [[-1.0, -1.0, 3.0], [-0.95, -1.0, 3.0], [1.0, 1.0, 4.0]],
+        Placement.SENSOR: points.tolist(),
+    }
+    for kind, seen in found.items():
+        assert torch.allclose(seen.points, torch.tensor(expected[kind]), atol=1e-5)
+        assert torch.equal(seen.colors, torch.zeros(3, 3))
+
+
+def test_cells_are_cut_from_the_zero_of_the_placement() -> None:
+    points = torch.tensor([[0.011, 0.0, 0.0], [0.029, 0.0, 0.0]])  # across a border at 0.02 from 0
+    scene = Scene(points, up=torch.eye(3)[2])
+    counts = {kind: len(network_input(scene, 0.02, (), placement=kind).cells) for kind in Placement}
+    assert counts == {Placement.ROOM: 2, Placement.GROUND: 2, Placement.SENSOR: 2}
+    shifted = Scene(points - 0.01, up=torch.eye(3)[2])  # inside one cell from 0, across the middle's border
+    counts = {kind: len(network_input(shifted, 0.02, (), placement=kind).cells) for kind in Placement}
+    assert counts == {Placement.ROOM: 2, Placement.GROUND: 1, Placement.SENSOR: 1}

@@ -82,8 +82,10 @@ class PTv3Backbone:
     """Features of a Point Transformer V3 encoder from a checkpoint in the user's hands; a FrozenBackbone.
 
     Deterministic: orders are not shuffled, the first point of a voxel stands for it, and nothing is dropped out.
-    The features of a voxel depend on the whole scene, because patches run along curves that fill it. So tiles
-    (`TiledBackbone`) change them, and a wider margin brings them nearer only slowly.
+    The features of a voxel depend on the whole scene: patches run along curves that fill it, and coordinates begin in
+    its middle. So tiles (`TiledBackbone`) change them everywhere, not at their seams alone: with random weights of
+    Sonata's size, a 4 m scene cut in two has a median cosine to its whole self of 0.90 without a margin, 0.93 with
+    0.5 m and 0.97 with 1 m. Cut only what does not fit.
     """
 
     name: str
@@ -116,8 +118,8 @@ class PTv3Backbone:
         self.needs = self.transform.needs
         self.licence = settings.licence or "unknown"
         self.channels = encoder.config.channels_from(settings.level)
-        # At its peak, as measured with one point in every voxel; read by TiledBackbone's estimate.
-        self.bytes_per_point = self.channels * (14 if settings.level == 0 else 8)
+        # At the peak, with one point in every voxel: 10 and 6 bytes a channel were seen at 105,000 voxels, more at few.
+        self.bytes_per_point = self.channels * (12 if settings.level == 0 else 8)
         self.settings = replace(settings, voxel_size_m=self.voxel_size_m, licence=self.licence)
         self._orders = None if settings.order_seed is None else shuffled_orders(encoder.config, settings.order_seed)
         self.config: dict[str, Any] = asdict(self.settings)

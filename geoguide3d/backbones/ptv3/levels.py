@@ -87,9 +87,14 @@ def up_cast(levels: Sequence[Level], to: int) -> NodeFeatures:
     """
     if not 0 <= to < len(levels):
         raise ValueError(f"there are levels 0 … {len(levels) - 1}, got {to}")
-    features = levels[-1].features
-    for finer in range(len(levels) - 2, to - 1, -1):
-        features = torch.cat([levels[finer].features, features[levels[finer + 1].row_of_finer]], dim=1)
+    widths = [level.features.shape[1] for level in levels[to:]]
+    features = levels[to].features.new_empty(len(levels[to].cells), sum(widths))
+    row = torch.arange(len(features), device=features.device)  # in the level that is written next
+    for level, part in zip(levels[to:], torch.split(features, widths, dim=1), strict=True):
+        if level is not levels[to]:
+            assert level.row_of_finer is not None  # of every level but the finest
+            row = level.row_of_finer[row]
+        part.copy_(level.features[row])  # a level at a time: side by side they are the largest tensor of all
     node_of_row = torch.arange(len(levels[0].cells), device=levels[0].cells.device)
     for level in levels[1 : to + 1]:
         assert level.row_of_finer is not None  # of every level but the finest

@@ -7,6 +7,7 @@ import logging
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from geoguide3d.backbones.ptv3.encoder import PTv3Encoder
 from geoguide3d.backbones.ptv3.sonata import Sonata
 from geoguide3d.geometry.upright import rotation_to_z_up
 from geoguide3d.scenes.scene import Scene
+from tests.backbones.ptv3.random_encoder import name_seeded
 
 UP = torch.tensor([0.0, 0.0, 1.0])
 SMALL = PTv3Config(
@@ -240,6 +242,29 @@ def test_half_types_are_near(shared_fixtures: Path, dtype: str, cosine: float, l
     assert by_length <= length
     assert found.dtype == torch.float32
     assert all(parameter.dtype == torch.float32 for parameter in encoder.parameters())
+    assert torch.equal(found, backbone.encode(scene))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    ("dtype", "cosine", "length"), [("float32", 1e-6, 1e-3), ("bfloat16", 2e-3, 6e-2), ("float16", 5e-5, 1e-2)]
+)
+@pytest.mark.parametrize("name", ["sonata", "utonia"])
+def test_a_gpu_gives_the_same(tmp_path: Path, name: str, dtype: str, cosine: float, length: float) -> None:
+    rotary: dict[str, Any] = {"rope_base": 10.0, "enc_channels": (12, 18, 24)} if name == "utonia" else {}
+    encoder = PTv3Encoder(replace(SMALL, **rotary))
+    torch.save(
+        {"config": asdict(encoder.config), "state_dict": name_seeded(encoder, 2, attention_gain=1)},
+        tmp_path / f"{name}.pth",
+    )
+    scene = room()
+    expected = load_backbone(name, {}, tmp_path / f"{name}.pth").encode(scene)
+    backbone = load_backbone(name, {"device": "cuda", "dtype": dtype}, tmp_path / f"{name}.pth")
+    found = backbone.encode(scene)
+    by_cosine, by_length = difference(found, expected)
+    print(f"{name}, {dtype} on CUDA: 1 − cosine up to {by_cosine:.1e}, error up to {by_length:.1e} of the length")
+    assert by_cosine <= cosine
+    assert by_length <= length
     assert torch.equal(found, backbone.encode(scene))
 
 
