@@ -4,11 +4,14 @@ ours    SparseUNet of SpUNet's published size (39 M parameters) on our kernels, 
         PTv3Encoder of Sonata's (108 M)
 spconv  the same SpUNet with spconv's layers and the same weights, algorithm Native on the CPU; left out where it is
         not installed
+limit   one matrix product with as many multiplications as the sparse convolutions of the SpUNet
 seen    upstream's Sonata without flash-attention, as it was seen once on two cores with as many voxels: 17.5 s and
         4.5 GB at its peak. It is not run here; 3.5 times faster is 5 s, three times smaller 1.5 GB
 
-The voxels are those of a furnished box, shrunk. Peaks are those of a fresh process that runs one forward pass, weights
-and libraries included. Stages are those of the fastest of three more passes; a name's seconds hold what it calls.
+The case "sonata-bfloat16" has the same Sonata under autocast as ours, in float32 as plain, and says how far they are
+apart. The voxels are those of a furnished box, shrunk. Peaks are those of a fresh process that runs one forward pass,
+weights and libraries included. Stages are those of the fastest of three more passes; a name's seconds hold what it
+calls.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import measure
@@ -34,6 +37,7 @@ from geoguide3d.backbones.ptv3.layers import MLP, PatchAttention
 from geoguide3d.backbones.sparse_unet.network import SparseUNet, SparseUNetConfig, with_folded_norms
 from geoguide3d.ops import compiled, voxel_hash
 from geoguide3d.ops.allocator import keep_freed_memory
+from geoguide3d.sparse.engines import ENGINES, current_engine, sparse_engine
 from geoguide3d.sparse.tensor import SparseTensor
 
 DEVICE = "cuda" if compiled == "cuda" and torch.cuda.is_available() else "cpu"
@@ -42,7 +46,7 @@ VOXEL_SIZE_M = 0.02
 SHRUNK = 0.02 / 0.0428  # 106k voxels
 SEEN_S, SEEN_BYTES = 17.5, 4.5e9
 STAGE_PASSES = 3
-SONATA_CASE, SPUNET_CASE = "sonata", "spunet"
+SPUNET_CASE, SONATA_CASE, BFLOAT16_CASE = "spunet", "sonata", "sonata-bfloat16"
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,9 @@ def spunet_rows(runs: int) -> list[measure.Row]:
         ours, theirs = sides["ours"](), sides["spconv"]()
         print(f"SpUNet against spconv: max abs error {(ours - theirs).abs().max():.1e} of {theirs.abs().max():.2f}")
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    side = round(multiplications(made) ** (1 / 3))
+    left, right = torch.randn(side, side, device=DEVICE), torch.randn(side, side, device=DEVICE)
+    sides["limit"] = lambda: left @ right
     case = f"SpUNet, {len(sides['ours']()):,} voxels"
     row = measure.compare(case, sides, aim=2.0 if HAS_SPCONV else None, against="peer", runs=runs)
     show_stages(case, made)
@@ -139,6 +146,40 @@ def sonata_rows(runs: int) -> list[measure.Row]:
     ]
 
 
+def bfloat16_rows(runs: int) -> list[measure.Row]:
+    made = sonata()
+    plain = no_grad(made.forward)
+
+    def ours() -> Tensor:
+        with torch.autocast(DEVICE, torch.bfloat16):
+            return plain()
+
+    apart = 1 - torch.cosine_similarity(ours().float(), plain(), dim=1)
+    print(f"Sonata's PTv3, bfloat16 against float32: 1 − cosine at most {apart.max():.1e}, mean {apart.mean():.1e}")
+    assert float(apart.max()) <= 5e-3
+    case = f"Sonata's PTv3, {len(voxels()[0]):,} voxels, bfloat16"
+    return [measure.compare(case, {"ours": ours, "plain": plain}, runs=runs)]
+
+
+def multiplications(made: Pass) -> int:
+    """Returns how many the sparse convolutions of one pass do."""
+    counted = 0
+    engine = current_engine()
+
+    def convolve(
+        features: Tensor, weight: Tensor, bias: Tensor | None, neighbours: Tensor, transposed: Tensor | None
+    ) -> Tensor:
+        nonlocal counted
+        counted += int((neighbours >= 0).sum()) * features.shape[1] * len(weight)
+        return engine.sparse_conv(features, weight, bias, neighbours, transposed)
+
+    ENGINES["counting"] = replace(engine, sparse_conv=convolve)
+    with sparse_engine("counting"), torch.no_grad():
+        made.forward()
+    del ENGINES["counting"]
+    return counted
+
+
 def no_grad(forward: Callable[[], Tensor]) -> Callable[[], Tensor]:
     return torch.no_grad()(forward)
 
@@ -171,8 +212,8 @@ def print_peak(case: str) -> None:
 
 
 def main() -> None:
-    options = measure.start(__doc__, cases=(SPUNET_CASE, SONATA_CASE))
-    rows_of = {SPUNET_CASE: spunet_rows, SONATA_CASE: sonata_rows}
+    rows_of = {SPUNET_CASE: spunet_rows, SONATA_CASE: sonata_rows, BFLOAT16_CASE: bfloat16_rows}
+    options = measure.start(__doc__, cases=tuple(rows_of))
     rows = [row for case in options.cases for row in rows_of[case](options.runs)]
     measure.report("backbones", rows, as_json=options.json)
 

@@ -80,7 +80,8 @@ class SparseUNetBackbone(ABC):
             )
         device = next(self.network.parameters()).device
         cells = pad(seen.cells, (1, 0)).to(device)  # cloud 0
-        features = self._features(SparseTensor.of(self._values(seen).to(device), cells))
+        with torch.autocast(device.type, enabled=False):  # features must not depend on who calls
+            features = self._features(SparseTensor.of(self._values(seen).to(device), cells))
         return NodeFeatures(features.float().cpu(), seen.voxel_of_point)
 
     @abstractmethod

@@ -57,8 +57,16 @@ def test_features_in_the_order_of_the_points(checkpoint: Path) -> None:
     assert not features.requires_grad
     assert bool(features.isfinite().all())
     assert torch.equal(features, backbone.encode(scene))
-    nodes = backbone.encode_nodes(scene)
+    with torch.autocast("cpu", torch.bfloat16):
+        nodes = backbone.encode_nodes(scene)
     assert torch.equal(nodes.per_row(), features)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_features(checkpoint: Path) -> None:
+    scene = room()
+    features = SpUNet.load(checkpoint, device="cuda").encode(scene)
+    assert torch.allclose(features, SpUNet.load(checkpoint).encode(scene), atol=1e-4, rtol=1e-4)
 
 
 def test_the_order_of_the_points_does_not_matter(checkpoint: Path) -> None:
