@@ -4,7 +4,6 @@ ours    SparseUNet of SpUNet's published size (39 M parameters) on our kernels, 
         PTv3Encoder of Sonata's (108 M)
 spconv  the same SpUNet with spconv's layers and the same weights, algorithm Native on the CPU; left out where it is
         not installed
-limit   one matrix product with as many multiplications as the sparse convolutions of the SpUNet
 seen    upstream's Sonata without flash-attention, as it was seen once on two cores with as many voxels: 17.5 s and
         4.5 GB at its peak. It is not run here; 3.5 times faster is 5 s, three times smaller 1.5 GB
 
@@ -21,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,6 @@ from geoguide3d.backbones.ptv3.layers import MLP, PatchAttention
 from geoguide3d.backbones.sparse_unet.network import SparseUNet, SparseUNetConfig, with_folded_norms
 from geoguide3d.ops import compiled, voxel_hash
 from geoguide3d.ops.allocator import keep_freed_memory
-from geoguide3d.sparse.engines import ENGINES, current_engine, sparse_engine
 from geoguide3d.sparse.tensor import SparseTensor
 
 DEVICE = "cuda" if compiled == "cuda" and torch.cuda.is_available() else "cpu"
@@ -65,10 +63,15 @@ def voxels() -> tuple[Tensor, Tensor]:
     return torch.nn.functional.pad(cells, (1, 0)).to(DEVICE), points[point_of_voxel].to(DEVICE)
 
 
+def spunet_input() -> tuple[Tensor, Tensor]:
+    """Returns what a SpUNet sees: (values (106k, 6), cells (106k, 4))."""
+    cells, _ = voxels()
+    return torch.randn(len(cells), 6, generator=torch.Generator().manual_seed(1)).to(DEVICE), cells
+
+
 def spunet() -> Pass:
     torch.manual_seed(0)
-    cells, _ = voxels()
-    values = torch.randn(len(cells), 6, device=DEVICE)
+    values, cells = spunet_input()
     network = SparseUNet(SparseUNetConfig()).to(DEVICE).eval().requires_grad_(False)
     folded = with_folded_norms(network)  # as the backbone runs it
     steps = range(network.config.steps)
@@ -99,17 +102,11 @@ def spunet_rows(runs: int) -> list[measure.Row]:
     if HAS_SPCONV:
         from cases.spconv_twin import Voxels, spconv_twin
 
-        cells, _ = voxels()
-        torch.manual_seed(0)
-        values = torch.randn(len(cells), 6, device=DEVICE)
-        twin = spconv_twin(made.network)
-        sides["spconv"] = no_grad(lambda: twin(Voxels.of(values, cells)).features)
+        values_and_cells, twin = spunet_input(), spconv_twin(made.network)
+        sides["spconv"] = no_grad(lambda: twin(Voxels.of(*values_and_cells)).features)
         ours, theirs = sides["ours"](), sides["spconv"]()
         print(f"SpUNet against spconv: max abs error {(ours - theirs).abs().max():.1e} of {theirs.abs().max():.2f}")
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
-    side = round(multiplications(made) ** (1 / 3))
-    left, right = torch.randn(side, side, device=DEVICE), torch.randn(side, side, device=DEVICE)
-    sides["limit"] = lambda: left @ right
     case = f"SpUNet, {len(sides['ours']()):,} voxels"
     row = measure.compare(case, sides, aim=2.0 if HAS_SPCONV else None, against="peer", runs=runs)
     show_stages(case, made)
@@ -153,25 +150,6 @@ def bfloat16_rows(runs: int) -> list[measure.Row]:
     return [measure.compare(case, {"ours": ours, "plain": plain}, runs=runs)]
 
 
-def multiplications(made: Pass) -> int:
-    """Returns how many the sparse convolutions of one pass do."""
-    counted = 0
-    engine = current_engine()
-
-    def convolve(
-        features: Tensor, weight: Tensor, bias: Tensor | None, neighbours: Tensor, transposed: Tensor | None
-    ) -> Tensor:
-        nonlocal counted
-        counted += int((neighbours >= 0).sum()) * features.shape[1] * len(weight)
-        return engine.sparse_conv(features, weight, bias, neighbours, transposed)
-
-    ENGINES["counting"] = replace(engine, sparse_conv=convolve)
-    with sparse_engine("counting"), torch.no_grad():
-        made.forward()
-    del ENGINES["counting"]
-    return counted
-
-
 def no_grad(forward: Callable[[], Tensor]) -> Callable[[], Tensor]:
     return torch.no_grad()(forward)
 
@@ -190,7 +168,7 @@ def show_stages(case: str, made: Pass) -> None:
 
 
 def peak_rows(case: str, key: str, seen: float | None) -> list[measure.Row]:
-    """Returns the row of a fresh process that makes the network and runs it once; none where the system does not tell."""
+    """Returns the row of a fresh process that runs the network once; none where the system does not tell."""
     if measure.status_bytes("VmHWM") is None:
         return []
     command = [sys.executable, "-c", f"import backbones; backbones.print_peak({key!r})"]
