@@ -4,25 +4,25 @@ ours    SparseUNet of SpUNet's published size (39 M parameters) on our kernels, 
         PTv3Encoder of Sonata's (108 M)
 spconv  the same SpUNet with spconv's layers and the same weights, algorithm Native on the CPU; left out where it is
         not installed
-limit   one matrix product with as many multiplications as the sparse convolutions of the SpUNet
 seen    upstream's Sonata without flash-attention, as it was seen once on two cores with as many voxels: 17.5 s and
         4.5 GB at its peak. It is not run here; 3.5 times faster is 5 s, three times smaller 1.5 GB
 
 The case "sonata-bfloat16" has the same Sonata under autocast as ours, in float32 as plain, and says how far they are
-apart. The voxels are those of a furnished box, shrunk. Peaks are those of a fresh process that runs one forward pass, weights
-and libraries included. Stages are those of the fastest of three more passes; a name's seconds hold what it calls.
+apart. The voxels are those of a furnished box, shrunk. Peaks are those of a fresh process that runs one forward pass,
+weights and libraries included. Stages are those of the fastest of three more passes; a name's seconds hold what it
+calls.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import measure
 import torch
@@ -36,7 +36,6 @@ from geoguide3d.backbones.ptv3.layers import MLP, PatchAttention
 from geoguide3d.backbones.sparse_unet.network import SparseUNet, SparseUNetConfig, with_folded_norms
 from geoguide3d.ops import compiled, voxel_hash
 from geoguide3d.ops.allocator import keep_freed_memory
-from geoguide3d.sparse.engines import ENGINES, current_engine, sparse_engine
 from geoguide3d.sparse.tensor import SparseTensor
 
 DEVICE = "cuda" if compiled == "cuda" and torch.cuda.is_available() else "cpu"
@@ -64,10 +63,15 @@ def voxels() -> tuple[Tensor, Tensor]:
     return torch.nn.functional.pad(cells, (1, 0)).to(DEVICE), points[point_of_voxel].to(DEVICE)
 
 
+def spunet_input() -> tuple[Tensor, Tensor]:
+    """Returns what a SpUNet sees: (values (106k, 6), cells (106k, 4))."""
+    cells, _ = voxels()
+    return torch.randn(len(cells), 6, generator=torch.Generator().manual_seed(1)).to(DEVICE), cells
+
+
 def spunet() -> Pass:
     torch.manual_seed(0)
-    cells, _ = voxels()
-    values = torch.randn(len(cells), 6, device=DEVICE)
+    values, cells = spunet_input()
     network = SparseUNet(SparseUNetConfig()).to(DEVICE).eval().requires_grad_(False)
     folded = with_folded_norms(network)  # as the backbone runs it
     steps = range(network.config.steps)
@@ -98,21 +102,15 @@ def spunet_rows(runs: int) -> list[measure.Row]:
     if HAS_SPCONV:
         from cases.spconv_twin import Voxels, spconv_twin
 
-        cells, _ = voxels()
-        torch.manual_seed(0)
-        values = torch.randn(len(cells), 6, device=DEVICE)
-        twin = spconv_twin(made.network)
-        sides["spconv"] = no_grad(lambda: twin(Voxels.of(values, cells)).features)
+        values_and_cells, twin = spunet_input(), spconv_twin(made.network)
+        sides["spconv"] = no_grad(lambda: twin(Voxels.of(*values_and_cells)).features)
         ours, theirs = sides["ours"](), sides["spconv"]()
         print(f"SpUNet against spconv: max abs error {(ours - theirs).abs().max():.1e} of {theirs.abs().max():.2f}")
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
-    side = round((multiplications(made) ** (1 / 3)))
-    left, right = torch.randn(side, side, device=DEVICE), torch.randn(side, side, device=DEVICE)
-    sides["limit"] = lambda: left @ right
     case = f"SpUNet, {len(sides['ours']()):,} voxels"
     row = measure.compare(case, sides, aim=2.0 if HAS_SPCONV else None, against="peer", runs=runs)
     show_stages(case, made)
-    return [row, measure.sizes(f"{case}, peak of a process", ours=process_peak(SPUNET_CASE))]
+    return [row, *peak_rows(case, SPUNET_CASE, None)]
 
 
 def sonata_rows(runs: int) -> list[measure.Row]:
@@ -133,15 +131,7 @@ def sonata_rows(runs: int) -> list[measure.Row]:
             peak_bytes=measured.peak_bytes,
             faults=measured.faults,
         ),
-        measure.Row(
-            f"{case}, peak of a process",
-            process_peak(SONATA_CASE),
-            peer_name="seen",
-            peer=SEEN_BYTES,
-            aim=3.0,
-            against="peer",
-            unit="bytes",
-        ),
+        *peak_rows(case, SONATA_CASE, SEEN_BYTES if on_cpu else None),
     ]
 
 
@@ -158,25 +148,6 @@ def bfloat16_rows(runs: int) -> list[measure.Row]:
     assert float(apart.max()) <= 5e-3
     case = f"Sonata's PTv3, {len(voxels()[0]):,} voxels, bfloat16"
     return [measure.compare(case, {"ours": ours, "plain": plain}, runs=runs)]
-
-
-def multiplications(made: Pass) -> int:
-    """Returns how many the sparse convolutions of one pass do."""
-    counted = 0
-    engine = current_engine()
-
-    def convolve(
-        features: Tensor, weight: Tensor, bias: Tensor | None, neighbours: Tensor, transposed: Tensor | None
-    ) -> Tensor:
-        nonlocal counted
-        counted += int((neighbours >= 0).sum()) * features.shape[1] * len(weight)
-        return engine.sparse_conv(features, weight, bias, neighbours, transposed)
-
-    ENGINES["counting"] = replace(engine, sparse_conv=convolve)
-    with sparse_engine("counting"), torch.no_grad():
-        made.forward()
-    del ENGINES["counting"]
-    return counted
 
 
 def no_grad(forward: Callable[[], Tensor]) -> Callable[[], Tensor]:
@@ -196,18 +167,21 @@ def show_stages(case: str, made: Pass) -> None:
     print(f"{case}, stages of a pass of {seconds * 1e3:.0f} ms:\n{fastest.table()}", flush=True)
 
 
-def process_peak(case: str) -> int:
-    """Returns the resident bytes at the peak of a process that makes the network and runs it once."""
-    command = [sys.executable, "-c", f"import backbones; backbones.print_peak({case!r})"]
+def peak_rows(case: str, key: str, seen: float | None) -> list[measure.Row]:
+    """Returns the row of a fresh process that runs the network once; none where the system does not tell."""
+    if measure.status_bytes("VmHWM") is None:
+        return []
+    command = [sys.executable, "-c", f"import backbones; backbones.print_peak({key!r})"]
     done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-    return int(done.stdout)
+    peer: dict[str, Any] = {} if seen is None else {"peer_name": "seen", "peer": seen, "aim": 3.0, "against": "peer"}
+    return [measure.Row(f"{case}, peak of a process", int(done.stdout), unit="bytes", **peer)]
 
 
 def print_peak(case: str) -> None:
     keep_freed_memory()
     with torch.no_grad():
         PASSES[case]().forward()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)  # Linux counts KiB
+    print(measure.status_bytes("VmHWM"))  # getrusage would count what the parent held when it started this process
 
 
 def main() -> None:

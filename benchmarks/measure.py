@@ -186,10 +186,10 @@ def peak_bytes(side: Side) -> int | None:
     if clear.exists():
         ctypes.CDLL(None).malloc_trim(0)  # blocks kept from earlier calls would hide what this one takes
         clear.write_text("5")  # the peak starts again at what is resident now
-    before = _status_bytes("VmRSS")
+    before = status_bytes("VmRSS")
     kept = side()
     _synchronize()
-    peak = _status_bytes("VmHWM")
+    peak = status_bytes("VmHWM")
     gpu_added = torch.cuda.max_memory_allocated() - gpu_before if on_gpu else 0
     del kept
     if gpu_added > 0:
@@ -243,7 +243,7 @@ def _minor_faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
-def _status_bytes(name: str) -> int | None:
+def status_bytes(name: str) -> int | None:
     """Returns a line of Linux's /proc/self/status, None on other systems."""
     status = Path("/proc/self/status")
     if not status.exists():
