@@ -3,7 +3,7 @@
 ours    geoguide3d.ops.submanifold_map and sparse_conv
 plain   the map by torch.searchsorted in sorted keys; per tap: gather, matrix product, index_add
 spconv  SubMConv3d, algorithm Native on the CPU, implicit GEMM on a GPU; left out where it is not installed
-limit   one matrix product of as many rows as there are pairs
+limit   one square matrix product of torch with as many multiplications, at the processor's peak
 
 The voxels are those of a furnished box at 3.32 cm, in the order of voxel_hash. Runs on the GPU where there is one and
 the CUDA kernels are built, else on the CPU.
@@ -73,17 +73,23 @@ def close(got: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
+def square_of(multiplications: int) -> Tensor:
+    """Returns a square matrix whose product with itself takes that many."""
+    side = round(multiplications ** (1 / 3))
+    return torch.randn(side, side, device=DEVICE)
+
+
 def forward_rows(cells: Tensor, channels: int, runs: int, aim: float | None) -> list[measure.Row]:
     """Returns the rows of a layer alone, and, where there is an aim, of the layer with its kernel map."""
     neighbours = submanifold_map(cells, 3)
     features = torch.randn(len(cells), channels, device=DEVICE)
     weight = torch.randn(channels, 27, channels, device=DEVICE) / (9 * channels) ** 0.5
-    gathered = torch.randn(int((neighbours >= 0).sum()), channels, device=DEVICE)
+    square = square_of(int((neighbours >= 0).sum()) * channels**2)
     case = f"{channels}→{channels}, {len(cells):,} voxels"
     sides: dict[str, measure.Side] = {
         "ours": lambda: sparse_conv(features, weight, None, neighbours, None),
         "plain": lambda: sparse_conv_reference(features, weight, None, neighbours, None),
-        "limit": lambda: gathered @ weight[:, 0].T,
+        "limit": lambda: square @ square,
     }
     whole: dict[str, measure.Side] = {
         "ours": lambda: sparse_conv(features, weight, None, submanifold_map(cells, 3), None),
@@ -112,7 +118,12 @@ def gradient_row(cells: Tensor, channels: int, runs: int) -> measure.Row:
 
         return run
 
-    sides: dict[str, measure.Side] = {"ours": step(sparse_conv), "plain": step(sparse_conv_reference)}
+    square = square_of(3 * int((neighbours >= 0).sum()) * channels**2)
+    sides: dict[str, measure.Side] = {
+        "ours": step(sparse_conv),
+        "plain": step(sparse_conv_reference),
+        "limit": lambda: square @ square,
+    }
     case = f"{channels}→{channels}, {len(cells):,} voxels, forward + backward"
     return measure.compare(case, sides, aim=1.5, runs=runs, check=close)
 

@@ -181,40 +181,57 @@ Tensor sparse_conv(const Tensor& features, const Tensor& weight, const std::opti
   return out;
 }
 
+// The sums of a tap over a part of the outputs. Parts are so small that their rows stay in cache from tap to tap, and
+// so few that the sums take little memory; their number depends on sizes alone.
 template <typename T, typename A = accumulator_t<T>>
 struct WeightGradient {
   const A* features;
   const A* grad;
   const int32_t* neighbours;
-  T* out;  // (D, K, C)
   int64_t M, C, D, K, P;
 
-  // The sums of a tap, tile by tile: its rows of features and gradients side by side, padded with zeros.
-  bool tap(int64_t k) const {
-    const int64_t columns = ceil_divide(D, kPanel<A>) * kPanel<A>, channels = ceil_divide(C, kRows) * kRows;
+  int64_t columns() const { return ceil_divide(D, kPanel<A>) * kPanel<A>; }
+  int64_t channels() const { return ceil_divide(C, kRows) * kRows; }
+  int64_t size() const { return channels() * columns(); }  // of the sums of a tap, with what fills up
+  int64_t parts() const {
+    constexpr int64_t kOutputs = 4 * kTile, kMostSums = 1 << 24;
+    return std::max<int64_t>(1, std::min(P / kOutputs, kMostSums / std::max<int64_t>(1, K * size())));
+  }
+
+  // Adds to sums (channels, columns), tile by tile: rows of features and gradients side by side, padded with zeros.
+  // Returns false where a row is out of range.
+  bool add(int64_t k, int64_t part, A* sums) const {
     std::vector<Pair> pairs(kTile + 1);
-    std::vector<A> sums(channels * columns), x(kTile * channels), g(kTile * columns);
-    for (int64_t first = 0; first < P; first += kTile) {
-      const int64_t count = find_pairs(neighbours + k * P, first, std::min(P, first + kTile), M, pairs.data());
+    std::vector<A> x(kTile * channels()), g(kTile * columns());
+    const int64_t end = P * (part + 1) / parts();
+    for (int64_t first = P * part / parts(); first < end; first += kTile) {
+      const int64_t count = find_pairs(neighbours + k * P, first, std::min(end, first + kTile), M, pairs.data());
       if (count < 0) return false;
       for (int64_t i = 0; i < count; ++i) {
-        std::copy_n(features + pairs[i].row * C, C, x.data() + i * channels);
-        std::copy_n(grad + (first + pairs[i].output) * D, D, g.data() + i * columns);
+        std::copy_n(features + pairs[i].row * C, C, x.data() + i * channels());
+        std::copy_n(grad + (first + pairs[i].output) * D, D, g.data() + i * columns());
       }
-      for (int64_t c = 0; c < channels; c += kRows)
-        for (int64_t d = 0; d < columns; d += kPanel<A>) {
+      for (int64_t c = 0; c < channels(); c += kRows)
+        for (int64_t d = 0; d < columns(); d += kPanel<A>) {
           const A* rows[kRows];
           A* outputs[kRows];
           for (int64_t r = 0; r < kRows; ++r) {
             rows[r] = x.data() + c + r;
-            outputs[r] = sums.data() + (c + r) * columns + d;
+            outputs[r] = sums + (c + r) * columns() + d;
           }
-          add_products(rows, channels, g.data() + d, columns, count, outputs);
+          add_products(rows, channels(), g.data() + d, columns(), count, outputs);
         }
     }
-    for (int64_t d = 0; d < D; ++d)
-      for (int64_t c = 0; c < C; ++c) out[(d * K + k) * C + c] = static_cast<T>(sums[c * columns + d]);
     return true;
+  }
+
+  // out[d, k, c] = the sum over parts (parts, K, channels, columns), in order.
+  void write(int64_t k, const A* partial, T* out) const {
+    std::vector<A> sums(size());
+    for (int64_t part = 0; part < parts(); ++part)
+      for (int64_t i = 0; i < size(); ++i) sums[i] += partial[(part * K + k) * size() + i];
+    for (int64_t d = 0; d < D; ++d)
+      for (int64_t c = 0; c < C; ++c) out[(d * K + k) * C + c] = static_cast<T>(sums[c * columns() + d]);
   }
 };
 
@@ -227,18 +244,19 @@ Tensor sparse_conv_weight_gradient(const Tensor& features, const Tensor& grad, c
   with_floating_dtype(f.scalar_type(), "sparse_conv_weight_gradient", [&](auto zero) {
     using T = decltype(zero);
     const Widened<T> wide_features(f), wide_grad(g);
-    const WeightGradient<T> gradient{wide_features.data(),
-                                     wide_grad.data(),
-                                     n.const_data_ptr<int32_t>(),
-                                     out.mutable_data_ptr<T>(),
-                                     f.size(0),
-                                     C,
-                                     D,
-                                     K,
-                                     P};
-    std::vector<char> valid(K);
+    const WeightGradient<T> gradient{
+        wide_features.data(), wide_grad.data(), n.const_data_ptr<int32_t>(), f.size(0), C, D, K, P};
+    const int64_t items = gradient.parts() * K, size = gradient.size();
+    const auto partial = make_buffer<accumulator_t<T>>(items * size);
+    std::vector<char> valid(items);
+    parallel_for(0, items, 1, [&](int64_t first, int64_t last) {
+      std::fill(partial.get() + first * size, partial.get() + last * size, 0);
+      for (int64_t item = first; item < last; ++item)
+        valid[item] = gradient.add(item % K, item / K, partial.get() + item * size);
+    });
+    T* const to = out.mutable_data_ptr<T>();
     parallel_for(0, K, 1, [&](int64_t first, int64_t last) {
-      for (int64_t k = first; k < last; ++k) valid[k] = gradient.tap(k);
+      for (int64_t k = first; k < last; ++k) gradient.write(k, partial.get(), to);
     });
     check_rows(n, f.size(0), valid);
   });
