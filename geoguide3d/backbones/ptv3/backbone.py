@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor
 from torch.nn.functional import pad
 
 from geoguide3d.backbones.checkpoint import Checkpoint, load_parameters, network_in, read_checkpoint
 from geoguide3d.backbones.network_input import Placement, network_input
+from geoguide3d.backbones.node_features import EncodesNodes, NodeFeatures
 from geoguide3d.backbones.ptv3.config import PTv3Config
 from geoguide3d.backbones.ptv3.encoder import PTv3Encoder, shuffled_orders
-from geoguide3d.backbones.ptv3.levels import NodeFeatures, up_cast
+from geoguide3d.backbones.ptv3.levels import up_cast
 from geoguide3d.backbones.zoo_names import encoder_names
 from geoguide3d.scenes.scene import Scene
-from geoguide3d.store.cache import FeaturePieces
 
 _log = logging.getLogger(__name__)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -78,7 +77,7 @@ class PTv3Settings:
             raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}, got {self.dtype!r}")
 
 
-class PTv3Backbone:
+class PTv3Backbone(EncodesNodes):
     """Features of a Point Transformer V3 encoder from a checkpoint in the user's hands; a FrozenBackbone.
 
     Deterministic: orders are not shuffled, the first point of a voxel stands for it, and nothing is dropped out.
@@ -147,22 +146,6 @@ class PTv3Backbone:
             encoder = PTv3Encoder(_sizes(checkpoint))
         load_parameters(encoder, checkpoint)
         return cls(encoder.to(device), settings)
-
-    def encode(self, scene: Scene) -> Tensor:
-        """Returns (N, G) float32 features in the order of scene.points, without gradients, on the CPU.
-
-        Missing normals and a missing up direction are estimated, missing colours count as black (all logged).
-
-        Raises:
-            ValueError: colours outside of 0 … 255, coordinates that float32 cannot tell apart at this voxel size, or
-                more than 2¹⁶ voxels along an axis.
-        """
-        return self.encode_nodes(scene).per_row()
-
-    def encode_pieces(self, scene: Scene) -> FeaturePieces:
-        """Returns what `encode` does, each feature once, as the cache keeps them."""
-        nodes = self.encode_nodes(scene)
-        return FeaturePieces([nodes.features], nodes.node_of_row)
 
     @torch.no_grad()
     def encode_nodes(self, scene: Scene) -> NodeFeatures:

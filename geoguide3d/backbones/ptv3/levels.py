@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from geoguide3d.backbones.node_features import NodeFeatures
 from geoguide3d.ops import segment_max, segment_mean
 
 _BITS = 16  # per axis, as serialization.MAX_DEPTH
@@ -60,23 +61,6 @@ def pool_cells(cells: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     mask = (1 << _BITS) - 1
     coarser = [keys >> 3 * _BITS, (keys >> 2 * _BITS) & mask, (keys >> _BITS) & mask, keys & mask]
     return torch.stack(coarser, dim=1), rows
-
-
-@dataclass(frozen=True)
-class NodeFeatures:
-    """Features at the voxels of one level, and which of them each row of something finer reads.
-
-    Args:
-        features: (M, G), those of the level and of all coarser ones side by side, the level's own first.
-        node_of_row: (R,) int64, rows of features: of R voxels of the finest level, or of points.
-    """
-
-    features: Tensor
-    node_of_row: Tensor
-
-    def per_row(self) -> Tensor:
-        """Returns (R, G)."""
-        return self.features[self.node_of_row]
 
 
 def up_cast(levels: Sequence[Level], to: int) -> NodeFeatures:

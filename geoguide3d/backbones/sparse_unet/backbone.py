@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -10,16 +10,15 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from geoguide3d.backbones.network_input import NetworkInput, Placement, network_input
-from geoguide3d.backbones.ptv3.levels import NodeFeatures
+from geoguide3d.backbones.node_features import EncodesNodes, NodeFeatures
 from geoguide3d.backbones.sparse_unet.network import SparseUNet, with_folded_norms
 from geoguide3d.scenes.scene import Scene
 from geoguide3d.sparse.tensor import MOST_CELLS, SparseTensor
-from geoguide3d.store.cache import FeaturePieces
 
 _BYTES_PER_WIDTH = 56  # a voxel's memory for each channel of the decoder's finest level (benchmarks/backbones.py)
 
 
-class SparseUNetBackbone(ABC):
+class SparseUNetBackbone(EncodesNodes):
     """A FrozenBackbone on a sparse U-Net: what its kinds have in common. Deterministic.
 
     A kind says what the network sees of a voxel (`_values`) and which layer is read (`_features`).
@@ -51,22 +50,6 @@ class SparseUNetBackbone(ABC):
     def bytes_per_point(self) -> int:
         """Memory that encoding takes, where every point has a voxel of its own."""
         return _BYTES_PER_WIDTH * self.network.config.channels[-1] + 2 * 4 * self.channels  # of voxels and of points
-
-    def encode(self, scene: Scene) -> Tensor:
-        """Returns (N, G) float32 features in the order of scene.points, without gradients, on the CPU.
-
-        A missing up direction is estimated, missing normals too; missing colours count as black (all logged).
-
-        Raises:
-            ValueError: points that are not finite, colours outside of 0 … 255, coordinates that float32 cannot tell
-                apart at this voxel size, or more than 2¹⁶ voxels along an axis.
-        """
-        return self.encode_nodes(scene).per_row()
-
-    def encode_pieces(self, scene: Scene) -> FeaturePieces:
-        """Returns what `encode` does, each feature once, as the cache keeps them."""
-        nodes = self.encode_nodes(scene)
-        return FeaturePieces([nodes.features], nodes.node_of_row)
 
     @torch.no_grad()
     def encode_nodes(self, scene: Scene) -> NodeFeatures:
