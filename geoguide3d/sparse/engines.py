@@ -49,7 +49,9 @@ def current_engine() -> Engine:
 def sparse_engine(name: str) -> Iterator[None]:
     """Runs the layers inside on one engine.
 
-    "csrc": compiled kernels, the default. "torch": the plain reference. "spconv": spconv's kernels on our maps.
+    "csrc": compiled kernels, the default. "torch": the plain reference. "spconv": spconv's gather-GEMM-scatter
+    (ConvAlgo.Native) on our maps, on both devices. Its implicit GEMM on a GPU takes maps of its own making, so it is no
+    engine here; benchmarks/sparse_conv.py times spconv's layers with it.
 
     Raises:
         ValueError: an engine that is not there.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -201,6 +204,24 @@ def test_rejects_a_row_out_of_range(bad: int) -> None:
         sparse_conv(features, weight, bias, neighbours, None)
     with pytest.raises(ValueError, match=rf"neighbours\[13, 42\] = {bad} is outside \[-1, 100\)"):
         torch.ops.geoguide3d.sparse_conv_weight_gradient(features, features, neighbours)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("call", ["sparse_conv(f, f.new_ones(5, 27, 5), None, n, None)", "gradient(f, f, n)"])
+def test_a_row_out_of_range_stops_the_cuda_kernels(call: str) -> None:
+    script = f"""
+import torch
+from geoguide3d.ops import sparse_conv
+gradient = torch.ops.geoguide3d.sparse_conv_weight_gradient
+f = torch.ones(100, 5, device="cuda")
+n = torch.zeros(27, 100, dtype=torch.int32, device="cuda")
+n[13, 42] = 100
+{call}
+torch.cuda.synchronize()
+"""  # in a process of its own, because an assertion ends all CUDA work of a process
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "device-side assert" in done.stderr
 
 
 def test_rejects_what_does_not_fit() -> None:
