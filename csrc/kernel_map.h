@@ -25,7 +25,7 @@
 //   any number of threads. K * M is counted in 64 bits. A map takes 4 K bytes for each of M, or of M and P.
 //
 //   Keys are sorted, not hashed: outputs have an order, and what a row of taps reads is then one walk. On CUDA a
-//   strided map takes 40 bytes of working memory for each of ceil(k / stride)^3 outputs that a cell may reach, and both
+//   strided map takes 44 bytes of working memory for each of ceil(k / stride)^3 outputs that a cell may reach, and both
 //   wait for the device: to learn the extents, P, and whether a cell occurs twice.
 #pragma once
 #include <torch/csrc/stable/ops.h>

@@ -37,7 +37,7 @@ class SpUNet(SparseUNetBackbone):
         voxel_size_m: float = 0.02,
         centred_colors: bool = True,
         upstream_compat: bool = False,
-        licence: str = "MIT",
+        licence: str = "unknown",
     ) -> None:
         """Keeps the network and the settings; `load` reads the network from a file.
 
@@ -46,7 +46,7 @@ class SpUNet(SparseUNetBackbone):
             centred_colors: colours reach the network as −1 … 1, as the published weights were trained; False: as
                 0 … 1, which is what Pointcept's NormalizeColor makes of them since it was changed for Sonata.
             upstream_compat: voxels are found by division in float32, as upstream does under numpy 1.
-            licence: of the checkpoint. The default is that of the published ones.
+            licence: of the checkpoint, which says nothing of it.
 
         Raises:
             ValueError: a voxel size that is not positive, or a network that takes other than six channels.
