@@ -4,8 +4,9 @@ ours    SparseUNet of SpUNet's published size (39 M parameters) on our kernels, 
         PTv3Encoder of Sonata's (108 M)
 spconv  the same SpUNet with spconv's layers and the same weights, algorithm Native on the CPU; left out where it is
         not installed
-seen    upstream's Sonata without flash-attention, as it was seen once on two cores with as many voxels: 17.5 s and
-        4.5 GB at its peak. It is not run here; 3.5 times faster is 5 s, three times smaller 1.5 GB
+matrices  the same Sonata as upstream computes it without flash-attention: the attention matrices of all patches of a
+        level at once, convolutions by spconv. The aims stand for 5 s where upstream's own code took 17 to 18 s, and for
+        1.5 GB where it took 4.5
 
 The case "sonata-bfloat16" has the same Sonata under autocast as ours, in float32 as plain, and says how far they are
 apart. The voxels are those of a furnished box, shrunk. Peaks are those of a fresh process that runs one forward pass,
@@ -22,7 +23,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from unittest.mock import patch
 
 import measure
 import torch
@@ -30,21 +31,23 @@ from cases.furnished_box import box_points
 from cases.stages import Stages
 from torch import Tensor, nn
 
+from geoguide3d.backbones.ptv3 import layers
 from geoguide3d.backbones.ptv3.config import SONATA
 from geoguide3d.backbones.ptv3.encoder import PTv3Encoder
 from geoguide3d.backbones.ptv3.layers import MLP, PatchAttention
 from geoguide3d.backbones.sparse_unet.network import SparseUNet, SparseUNetConfig, with_folded_norms
 from geoguide3d.ops import compiled, voxel_hash
 from geoguide3d.ops.allocator import keep_freed_memory
+from geoguide3d.sparse.engines import sparse_engine
 from geoguide3d.sparse.tensor import SparseTensor
 
 DEVICE = "cuda" if compiled == "cuda" and torch.cuda.is_available() else "cpu"
 HAS_SPCONV = importlib.util.find_spec("spconv") is not None
 VOXEL_SIZE_M = 0.02
 SHRUNK = 0.02 / 0.0428  # 106k voxels
-SEEN_S, SEEN_BYTES = 17.5, 4.5e9
 STAGE_PASSES = 3
 SPUNET_CASE, SONATA_CASE, BFLOAT16_CASE = "spunet", "sonata", "sonata-bfloat16"
+MATRICES = "matrices"
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,22 @@ def sonata() -> Pass:
     return Pass(network, lambda: network(values, cells, points)[-1].features, stages)
 
 
-PASSES = {SPUNET_CASE: spunet, SONATA_CASE: sonata}
+def sonata_by_matrices() -> Pass:
+    """Returns Sonata's pass with whole attention matrices."""
+    made = sonata()
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return (query / query.shape[-1] ** 0.5 @ key.mT).softmax(dim=-1) @ value
+
+    def forward() -> Tensor:
+        whole = patch.multiple(layers, scaled_dot_product_attention=attend, _VALUES_ON_CPU=1 << 60)
+        with whole, sparse_engine("spconv" if HAS_SPCONV else "csrc"):
+            return made.forward()
+
+    return Pass(made.network, forward, {})
+
+
+PASSES = {SPUNET_CASE: spunet, SONATA_CASE: sonata, MATRICES: sonata_by_matrices}
 
 
 def spunet_rows(runs: int) -> list[measure.Row]:
@@ -115,24 +133,15 @@ def spunet_rows(runs: int) -> list[measure.Row]:
 
 def sonata_rows(runs: int) -> list[measure.Row]:
     made = sonata()
-    side = no_grad(made.forward)
+    sides = {"ours": no_grad(made.forward)}
+    if DEVICE == "cpu":
+        sides[MATRICES] = no_grad(sonata_by_matrices().forward)
+        torch.testing.assert_close(sides["ours"](), sides[MATRICES](), rtol=1e-3, atol=1e-3)
     case = f"Sonata's PTv3, {len(voxels()[0]):,} voxels"
-    measured = measure.compare(case, {"ours": side}, runs=runs)
+    aim = 3.5 if DEVICE == "cpu" else None
+    row = measure.compare(case, sides, aim=aim, against="peer", runs=runs)
     show_stages(case, made)
-    on_cpu = DEVICE == "cpu"
-    return [
-        measure.Row(
-            case,
-            measured.ours,
-            peer_name="seen" if on_cpu else None,
-            peer=SEEN_S if on_cpu else None,
-            aim=3.5 if on_cpu else None,
-            against="peer",
-            peak_bytes=measured.peak_bytes,
-            faults=measured.faults,
-        ),
-        *peak_rows(case, SONATA_CASE, SEEN_BYTES if on_cpu else None),
-    ]
+    return [row, *peak_rows(case, SONATA_CASE, MATRICES if DEVICE == "cpu" else None)]
 
 
 def bfloat16_rows(runs: int) -> list[measure.Row]:
@@ -167,14 +176,20 @@ def show_stages(case: str, made: Pass) -> None:
     print(f"{case}, stages of a pass of {seconds * 1e3:.0f} ms:\n{fastest.table()}", flush=True)
 
 
-def peak_rows(case: str, key: str, seen: float | None) -> list[measure.Row]:
-    """Returns the row of a fresh process that runs the network once; none where the system does not tell."""
+def peak_rows(case: str, ours: str, peer: str | None) -> list[measure.Row]:
+    """Returns the row of fresh processes that run a network once; none where the system does not tell."""
     if measure.status_bytes("VmHWM") is None:
         return []
+    aim = None if peer is None else 3.0
+    theirs = None if peer is None else peak(peer)
+    name = f"{case}, peak of a process"
+    return [measure.Row(name, peak(ours), unit="bytes", peer_name=peer, peer=theirs, aim=aim, against="peer")]
+
+
+def peak(key: str) -> int:
     command = [sys.executable, "-c", f"import backbones; backbones.print_peak({key!r})"]
     done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-    peer: dict[str, Any] = {} if seen is None else {"peer_name": "seen", "peer": seen, "aim": 3.0, "against": "peer"}
-    return [measure.Row(f"{case}, peak of a process", int(done.stdout), unit="bytes", **peer)]
+    return int(done.stdout)
 
 
 def print_peak(case: str) -> None:
