@@ -11,11 +11,17 @@ from geoguide3d.backbones.protocol import FrozenBackbone
 from geoguide3d.backbones.ptv3.concerto import Concerto
 from geoguide3d.backbones.ptv3.sonata import Sonata
 from geoguide3d.backbones.ptv3.utonia import Utonia
+from geoguide3d.backbones.room_net.backbone import RoomNet
+from geoguide3d.backbones.room_net.with_descriptors import RoomNetWithDescriptors
 from geoguide3d.backbones.sparse_unet.minkunet import MinkUNet18A
 from geoguide3d.backbones.sparse_unet.spunet import SpUNet
 from geoguide3d.backbones.zoo import PREFIX, ZooBackbone
 
-_WITHOUT_WEIGHTS: dict[str, Callable[..., FrozenBackbone]] = {"descriptors": Descriptors}
+_WITHOUT_WEIGHTS: dict[str, Callable[..., FrozenBackbone]] = {
+    "descriptors": Descriptors,
+    "room_net": RoomNet.load,
+    "room_net_with_descriptors": RoomNetWithDescriptors,
+}
 _WITH_WEIGHTS: dict[str, Callable[..., FrozenBackbone]] = {
     "concerto": Concerto.load,
     "minkunet18a": MinkUNet18A.load,
@@ -32,7 +38,8 @@ def load_backbone(name: str, config: dict[str, Any], weights: Path | None) -> Fr
     Args:
         config: keyword arguments of the backbone, as its own `config` gives them; the places that `find_weights` looks
             up in it ("weights", "hub") are left out.
-        weights: the checkpoint; None for backbones that have none, and for "zoo:NAME", which finds its own.
+        weights: the checkpoint; None for backbones that have none or bring their own, and for "zoo:NAME", which finds
+            its own.
 
     Raises:
         ValueError: an unknown name, a config that the backbone does not understand, weights for a backbone that has

@@ -175,11 +175,12 @@ class TiledBackbone:
             yield self._backbone.encode(part)[tile.core]
 
     def _log_estimate(self, scene: Scene, tiling: tuple[Scene, Tiling] | None, held_rows: int) -> None:
-        count, largest = (1, len(scene)) if tiling is None else (len(tiling[1]), tiling[1].largest)
+        largest = len(scene) if tiling is None else tiling[1].largest
         per_point: int = getattr(self._backbone, "bytes_per_point", _BYTES_PER_CHANNEL * self.channels)
         # Encoded at once, the features are the backbone's own output, which its bytes per point count already.
         held = held_rows * self.channels * 4 if tiling is not None else 0
+        way = "at once" if tiling is None else f"in {len(tiling[1])} tiles of at most {largest:,}"
         _log.info(
-            "%s: %d points in %d tile(s) of at most %d; about %.2f GB of memory (%d bytes a point, features %.2f GB)",
-            scene.name, len(scene), count, largest, (largest * per_point + held) / 1e9, per_point, held / 1e9,
+            "%s: encodes %s points %s; about %.2f GB of memory (%d bytes a point)",
+            scene.name, f"{len(scene):,}", way, (largest * per_point + held) / 1e9, per_point,
         )  # fmt: skip

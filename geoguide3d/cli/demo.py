@@ -12,11 +12,15 @@ import torch
 from torch import Tensor
 
 from geoguide3d.cli import distill
+from geoguide3d.cli.distill_settings import DistillSettings
 from geoguide3d.cli.settings import command, parse_settings
+from geoguide3d.distillation.lessons import Teacher
+from geoguide3d.encoders.loading import load_text_encoder
 from geoguide3d.encoders.prompts import class_prompt
 from geoguide3d.encoders.room_clip import RoomClipImageEncoder
 from geoguide3d.evaluation.confusion import ConfusionMatrix, Scores
 from geoguide3d.evaluation.open_vocabulary import nearest_class
+from geoguide3d.fusion.accumulator import FusedFeatures
 from geoguide3d.fusion.fuse import fuse_views
 from geoguide3d.query.export import export_answer
 from geoguide3d.query.model import GeoGuide
@@ -26,6 +30,7 @@ from geoguide3d.scenes.posed_folder import open_posed_folder
 from geoguide3d.scenes.rooms import CATEGORIES, Room, Split, is_held_out, make_room
 from geoguide3d.scenes.rooms.export import write_room
 from geoguide3d.scenes.scene import Scene
+from geoguide3d.scenes.view import View
 from geoguide3d.store.atomic import atomic_file
 
 EXAMPLES = """examples:
@@ -33,6 +38,7 @@ EXAMPLES = """examples:
   geoguide3d demo --output outputs/small --train-rooms 2 --test-rooms 1 --views 12 --steps 100
 """
 POINTS_PER_STEP = 4_000
+Fused = dict[Path, FusedFeatures]
 UP = torch.tensor([0.0, 0.0, 1.0])
 MEANINGS = {  # question: the categories that answer it
     "something to sit on": ("chair", "armchair", "stool", "sofa"),
@@ -87,17 +93,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             test = _make(settings, settings.test_rooms, "test", rooms)
             with atomic_file(settings.output / "train.txt") as path:
                 path.write_text("".join(f"{room.name}\n" for room in train))
-        with _stage("distil: fuse RoomCLIP's features of the frames and teach the adapter"):
-            model = _distil(settings, rooms)
+        teachings: Fused = {}
+        with _stage("distil: fuse RoomCLIP's features of the frames and teach the adapter on RoomNet and descriptors"):
+            model = _distil(settings, rooms, "model", "room_net_with_descriptors", teachings)
+        with _stage("distil: the same features, an adapter on handcrafted descriptors alone"):
+            plain = _distil(settings, rooms, "model_descriptors", "descriptors", teachings)
+        teachings.clear()
         scenes = [with_up(read_scene(rooms / room.name), UP) for room in test]
         with _stage("measure (a): fused RoomCLIP features of the held-out rooms' frames"):
             fused = _score_fused(scenes, model)
         with _stage("measure (b): the adapter on the held-out rooms' points alone"):
             encoded = [model.encode(scene) for scene in scenes]
             adapter = _score(scenes, encoded, [None] * len(scenes), model)
-        print(f"    over {len(CATEGORIES)} categories   mIoU   mean accuracy")
-        for name, scores in (("(a) fused 2D features, with images", fused), ("(b) adapter, without images", adapter)):
-            print(f"    {name:<36} {100 * scores.mean_iou:5.1f} %  {100 * scores.mean_accuracy:5.1f} %")
+        with _stage("measure (c): the same for the adapter on descriptors alone"):
+            handcrafted = _score(scenes, [plain.encode(scene) for scene in scenes], [None] * len(scenes), plain)
+        _print_scores(fused, adapter, handcrafted)
         with _stage("ask a held-out room"):
             written = _ask(test, scenes, encoded, model, settings.output / "answers")
         print(f"{time.perf_counter() - began:.0f} s in all. Look at:")
@@ -121,13 +131,40 @@ def _make(settings: DemoSettings, count: int, split: Split, parent: Path) -> lis
     return rooms
 
 
-def _distil(settings: DemoSettings, rooms: Path) -> GeoGuide:
-    model = settings.output / "model"
-    options: dict[str, object] = {"scene-list": settings.output / "train.txt", "data-root": rooms, "output": model}
-    options |= {"up": ",".join(map(str, UP.tolist())), "training.steps": settings.steps}
+def _distil(settings: DemoSettings, rooms: Path, model: str, backbone: str, fused: Fused) -> GeoGuide:
+    """Returns a model of that name on that backbone; what `fused` holds is not fused again."""
+    folder = settings.output / model
+    options: dict[str, object] = {"scene-list": settings.output / "train.txt", "data-root": rooms, "output": folder}
+    options |= {"up": ",".join(map(str, UP.tolist())), "training.steps": settings.steps, "backbone.name": backbone}
     options["training.points-per-step"] = POINTS_PER_STEP
-    distill.main([word for name, value in options.items() for word in (f"--{name}", str(value))])
-    return GeoGuide.from_pretrained(model)
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    parsed, resolved = parse_settings(DistillSettings, words)
+    text = load_text_encoder(parsed.text)
+    teachers = distill.teacher_at(parsed, text)
+
+    def remembered(path: Path) -> Teacher:
+        def teach(scene: Scene, views: Sequence[View]) -> FusedFeatures:
+            if path not in fused:
+                fused[path] = teachers(path)(scene, views)
+            return fused[path]
+
+        return teach
+
+    print(f"    {distill.make_model(parsed, resolved, text, remembered)}")
+    return GeoGuide.from_pretrained(folder)
+
+
+def _print_scores(fused: Scores, room_net: Scores, descriptors: Scores) -> None:
+    print(f"    over {len(CATEGORIES)} categories   mIoU   mean accuracy")
+    rows = {
+        "(a) fused 2D features, with images": fused,
+        "(b) adapter, without images": room_net,
+        "(c) the same without RoomNet": descriptors,
+    }
+    for name, scores in rows.items():
+        print(f"    {name:<36} {100 * scores.mean_iou:5.1f} %  {100 * scores.mean_accuracy:5.1f} %")
+    change = 100 * (room_net.mean_iou - descriptors.mean_iou)
+    print(f"    RoomNet beside handcrafted descriptors instead of these alone: mIoU {change:+.1f} points")
 
 
 def _score_fused(scenes: Sequence[Scene], model: GeoGuide) -> Scores:

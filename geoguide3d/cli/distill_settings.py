@@ -28,7 +28,7 @@ class DistillSettings:
         teacher: the 2D encoder.
         text: the text encoder, of the teacher's text space.
         fusion: how pixels become points.
-        backbone: the frozen 3D network.
+        backbone: the frozen 3D features; the default, RoomNet's and handcrafted ones, comes with the package.
         backbone_weights: its checkpoint, where it has one.
         encoding: how its features are computed and kept; --encoding.cache FOLDER computes those of a scene once.
         training: how the adapter learns.
@@ -45,7 +45,7 @@ class DistillSettings:
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     text: TextSettings = field(default_factory=TextSettings)
     fusion: FusionSettings = field(default_factory=FusionSettings)
-    backbone: BackboneRecord = field(default_factory=lambda: BackboneRecord("descriptors"))
+    backbone: BackboneRecord = field(default_factory=lambda: BackboneRecord("room_net_with_descriptors"))
     backbone_weights: Path | None = None
     encoding: EncodingSettings = field(default_factory=EncodingSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)

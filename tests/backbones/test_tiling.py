@@ -115,7 +115,7 @@ def test_memory_is_estimated_before_the_first_tile(caplog: pytest.LogCaptureFixt
     largest = Tiling(scene, TileSettings(2.0, 0.5)).largest
     with caplog.at_level(logging.INFO), pytest.raises(MemoryError):
         TiledBackbone(Failing(), TileSettings(2.0, 0.5)).encode(scene)
-    said = f"2000 points in 12 tile(s) of at most {largest}; about {largest / 1e3 + 2000 * 16 / 1e9:.2f} GB"
+    said = f"encodes 2,000 points in 12 tiles of at most {largest:,}; about {largest / 1e3 + 2000 * 16 / 1e9:.2f} GB"
     assert said in caplog.text
 
 

@@ -28,8 +28,8 @@ def test_writes_a_whole_model_folder(model_folder: Path) -> None:
     assert sorted(path.name for path in model_folder.iterdir()) == FILES
     assert len({path.stat().st_mode & 0o777 for path in model_folder.iterdir()}) == 1
     config = json.loads((model_folder / "config.json").read_text())
-    assert config["backbone"]["name"] == "descriptors"
-    assert config["backbone"]["config"]["voxel_size_m"] > 0
+    assert config["backbone"]["name"] == "room_net_with_descriptors"
+    assert config["backbone"]["config"]["version"] > 0
     assert config["backbone"]["licence"] == "Apache-2.0"
     assert config["text"] == {**config["text"], "kind": "table", "text_space": "clip-vit-b-32/openai"}
     assert config["mask_rule"]["negatives"] == ["floor"]

@@ -51,9 +51,10 @@ def test_half_precision_and_tiles_get_files_of_their_own(
     caplog.set_level(logging.INFO)
     asked = [str(capture.ply), "box", "--model", str(model_folder), "--up=0,0,1", "--output", str(tmp_path / "answer")]
     asked += ["--encoding.cache", str(tmp_path / "cache")]
-    for options in ([], ["--encoding.cache-half=true"], ["--encoding.tiles.core-m=1.2"]):
+    ways = {"at once": [], "GB": ["--encoding.cache-half=true"], "tiles of at most": ["--encoding.tiles.core-m=1.2"]}
+    for way, options in ways.items():
         assert query([*asked, *options]) == 0
-        assert "tile(s) of at most" in caplog.text
+        assert way in caplog.text
         assert encoded(caplog) == 1
     names = sorted(path.name.split(".")[1] for path in (tmp_path / "cache").iterdir())
     assert names == ["float16", "float32", "float32"]

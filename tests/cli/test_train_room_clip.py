@@ -7,7 +7,7 @@ import pytest
 
 from geoguide3d.cli.train_room_clip import main
 from geoguide3d.encoders.room_clip import RoomClipImageEncoder, RoomClipTextEncoder
-from geoguide3d.encoders.room_clip.trainer import Trainer
+from geoguide3d.encoders.room_clip.trainer import RoomClipTrainer
 
 TINY = [
     *("--rooms.train", "2", "--rooms.validation", "1", "--rooms.test", "1", "--rooms.views", "2"),
@@ -40,14 +40,14 @@ def test_a_stopped_run_goes_on_to_the_same_weights(frames: Path, tmp_path: Path)
     common = ["--frames", str(frames), *TINY, "--training.checkpoint-steps", "2", "--training.steps", "4"]
     main(["--output", str(whole), *common])
 
-    def stops(self: Trainer) -> float:
+    def stops(self: RoomClipTrainer) -> float:
         if self.step_count == 3:
             raise KeyboardInterrupt
         return step(self)
 
-    step = Trainer.step
+    step = RoomClipTrainer.step
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "step", stops)
+        patch.setattr(RoomClipTrainer, "step", stops)
         with pytest.raises(KeyboardInterrupt):
             main(["--output", str(stopped), *common])
     assert (stopped / "checkpoint.pt").is_file()

@@ -9,18 +9,19 @@ from geoguide3d.encoders.room_clip.captions import CaptionWriter, vocabulary_of
 from geoguide3d.encoders.room_clip.frames import FrameFolder, Frames
 from geoguide3d.encoders.room_clip.networks import RoomClip, RoomClipConfig
 from geoguide3d.encoders.room_clip.objective import Sampling
-from geoguide3d.encoders.room_clip.trainer import Trainer, TrainingConfig, train
+from geoguide3d.encoders.room_clip.trainer import RoomClipTrainer, TrainingConfig
+from geoguide3d.training.trainer import train
 
 TINY = RoomClipConfig(channels=16, stages=(8, 8, 8, 8), image_pixels=768, text_width=16, text_heads=2)
 
 
-def trainer(folder: Path, steps: int) -> Trainer:
+def trainer(folder: Path, steps: int) -> RoomClipTrainer:
     frames = Frames.read(folder, "train")
     writer = CaptionWriter(FrameFolder.read(folder).categories)
     vocabulary = vocabulary_of(frames.things, writer, seed=0)
     config = TrainingConfig(steps=steps, batch=4, crop=(24, 32), warm_up=4, average=0.9, sampling=Sampling(24, 4, 16))
     torch.manual_seed(0)
-    return Trainer(RoomClip(TINY, len(vocabulary)), frames, writer, vocabulary, config)
+    return RoomClipTrainer(RoomClip(TINY, len(vocabulary)), frames, writer, vocabulary, config)
 
 
 def test_training_lowers_the_loss(fake_frames: Path) -> None:
@@ -62,6 +63,6 @@ def test_trains_on_a_gpu(fake_frames: Path) -> None:
     writer = CaptionWriter(FrameFolder.read(fake_frames).categories)
     vocabulary = vocabulary_of(frames.things, writer, seed=0)
     config = TrainingConfig(steps=60, batch=4, crop=(24, 32), warm_up=4, sampling=Sampling(24, 4, 16))
-    run = Trainer(RoomClip(TINY, len(vocabulary)).to("cuda"), frames, writer, vocabulary, config)
+    run = RoomClipTrainer(RoomClip(TINY, len(vocabulary)).to("cuda"), frames, writer, vocabulary, config)
     losses = [run.step() for _ in range(60)]
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])

@@ -1,0 +1,50 @@
+"""What a model is distilled on by default: RoomNet's features with the handcrafted descriptors beside them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geoguide3d.backbones.descriptors import Descriptors
+from geoguide3d.backbones.room_net.backbone import VERSION, RoomNet
+from geoguide3d.scenes.orientation import ensure_normals, with_up
+from geoguide3d.scenes.scene import Scene
+
+
+class RoomNetWithDescriptors:
+    """The channels of RoomNet, then those of `Descriptors`; a FrozenBackbone.
+
+    RoomNet was taught to look past colour and fine shape, which descriptors keep: docs/room_net.md has the numbers of
+    each alone and of both. The channels have different units; compare them by cosine after standardising.
+
+    Args:
+        version: of RoomNet's embedded weights.
+        descriptors: the config of the descriptors; None: their defaults.
+
+    Raises:
+        ValueError: a version of either that this package does not hold.
+    """
+
+    name = "room_net_with_descriptors"
+    needs: tuple[str, ...] = ("colors", "normals")
+    licence = "Apache-2.0"
+
+    def __init__(self, version: int = VERSION, descriptors: dict[str, Any] | None = None) -> None:
+        self._learned, self._handcrafted = RoomNet.load(version=version), Descriptors(**(descriptors or {}))
+        self.channels = self._learned.channels + self._handcrafted.channels
+        self.voxel_size_m = max(self._learned.voxel_size_m, self._handcrafted.voxel_size_m)
+        self.config: dict[str, Any] = {**self._learned.config, "descriptors": self._handcrafted.config}
+
+    def encode(self, scene: Scene) -> Tensor:
+        """Returns (N, G) float32 features in the order of scene.points, without gradients, on the CPU.
+
+        Missing normals and a missing up direction are estimated, missing colours count as black (all logged).
+
+        Raises:
+            ValueError: what RoomNet refuses.
+        """
+        if len(scene) > 2:  # fewer have no normals to estimate; each of the two says so itself
+            scene = with_up(ensure_normals(scene))
+        return torch.cat([self._learned.encode(scene), self._handcrafted.encode(scene)], dim=1)

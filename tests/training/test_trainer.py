@@ -1,0 +1,87 @@
+"""trainer: the learning rate's course, the average, checkpoints, and resuming."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from geoguide3d.training.trainer import Schedule, Trainer, train
+
+
+class Fit(Trainer[nn.Linear]):
+    """Learns to add two numbers."""
+
+    def loss(self) -> Tensor:
+        x = torch.randn(16, 2, generator=self.generator())
+        return (self.model(x) - x.sum(dim=1, keepdim=True)).square().mean()
+
+
+def fit(**changes: float) -> Fit:
+    torch.manual_seed(0)
+    settings = {"steps": 30, "learning_rate": 0.05, "warm_up": 5, "average": 0.9, "checkpoint_steps": 10} | changes
+    return Fit(nn.Linear(2, 1), Schedule(**settings))  # type: ignore[arg-type]
+
+
+def test_the_rate_rises_then_falls_to_nothing() -> None:
+    schedule = Schedule(steps=110, learning_rate=1.0, warm_up=10)
+    assert schedule.rate(0) == pytest.approx(0.1)
+    assert schedule.rate(9) == schedule.rate(10) == 1.0
+    assert schedule.rate(60) == pytest.approx(0.5)
+    assert schedule.rate(110) == pytest.approx(0)
+    rates = [schedule.rate(step) for step in range(10, 111)]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_learns_and_stops_at_the_end(tmp_path: Path) -> None:
+    run = fit(steps=150)
+    before = float(run.loss().detach())
+    train(run, tmp_path / "checkpoint.pt")
+    assert run.step_count == 150
+    assert float(run.loss().detach()) < 0.05 * before
+    again = fit(steps=150)
+    train(again, tmp_path / "checkpoint.pt")  # a finished run is only read
+    assert again.step_count == 150
+    assert torch.equal(again.averaged.weight, run.averaged.weight)
+
+
+def test_a_run_stopped_between_checkpoints_ends_in_the_same_weights(tmp_path: Path) -> None:
+    whole = fit()
+    train(whole, tmp_path / "whole.pt")
+
+    class Stops(Fit):
+        def loss(self) -> Tensor:
+            if self.step_count == 17:
+                raise KeyboardInterrupt
+            return super().loss()
+
+    torch.manual_seed(0)
+    stopped = Stops(nn.Linear(2, 1), whole.schedule)
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, tmp_path / "stopped.pt")
+    assert torch.load(tmp_path / "stopped.pt", weights_only=True)["step"] == 10
+    resumed = fit()
+    train(resumed, tmp_path / "stopped.pt")
+    for kept in ("model", "averaged"):
+        for name, value in whole.state_dict()[kept].items():
+            assert torch.equal(value, resumed.state_dict()[kept][name])
+
+
+def test_the_average_is_that_of_the_weights() -> None:
+    run = fit()
+    expected = run.averaged.weight.clone()
+    for count in range(1, 40):
+        run.step()
+        decay = min(0.9, count / (count + 10))
+        expected = decay * expected + (1 - decay) * run.model.weight.detach()
+        torch.testing.assert_close(run.averaged.weight, expected)
+    assert not run.averaged.weight.requires_grad
+    assert not run.averaged.training
+
+
+def test_matrices_decay_and_biases_do_not() -> None:
+    run = fit(weight_decay=0.5, learning_rate=1e-9)
+    groups = run.state_dict()["optimizer"]["param_groups"]
+    assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [(1, 0.5), (1, 0.0)]
