@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
 def _options(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scene", nargs="?", type=Path)
-    parser.add_argument("--backbone", default="room_net", help="room_net, descriptors, sonata, concerto, utonia, spunet …")
+    parser.add_argument("--backbone", default="room_net", help="room_net, descriptors, sonata, spunet …")
     parser.add_argument("--weights", type=Path, help="the backbone's checkpoint, where it has one")
     parser.add_argument("--output", type=Path, default=Path("features"), help="of the .ply and the .png")
     return parser.parse_args(argv)
