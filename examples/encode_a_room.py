@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     options = _options(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     scene = with_up(read_scene(options.scene) if options.scene else make_room(seed=0).scene())
-    backbone = load_backbone(options.backbone, {}, options.weights)
+    backbone = load_backbone(options.backbone, {}, options.weights, options.device)
     voxels = len(voxel_hash(scene.points, backbone.voxel_size_m)[0])
     start = time.perf_counter()
     features = backbone.encode(scene)
@@ -58,6 +58,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("scene", nargs="?", type=Path)
     parser.add_argument("--backbone", default="room_net", help="room_net, descriptors, sonata, spunet …")
     parser.add_argument("--weights", type=Path, help="the backbone's checkpoint, where it has one")
+    parser.add_argument("--device", help="where the network runs: cpu, cuda")
     parser.add_argument("--output", type=Path, default=Path("features"), help="of the .ply and the .png")
     return parser.parse_args(argv)
 

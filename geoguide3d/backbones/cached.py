@@ -32,11 +32,13 @@ class EncodingSettings:
         cache: folder in which the features of every scene are kept and found again; None computes them each time.
         cache_half: keeps them as float16, half the bytes, rounded to 3 digits.
         tiles: how large scenes are cut.
+        device: where the backbone's network runs, such as cuda; None: on the CPU. What is handcrafted stays there.
     """
 
     cache: Path | None = None
     cache_half: bool = False
     tiles: TileSettings = field(default_factory=TileSettings)
+    device: str | None = None
 
 
 def with_encoding(backbone: FrozenBackbone, settings: EncodingSettings, weights: Path | None) -> FrozenBackbone:

@@ -72,7 +72,7 @@ def make_model(settings: DistillSettings, resolved: str, text: TextEncoder, teac
     check_replaceable(settings.output, {*MODEL_FILES, CONFIG_FILE, LOG_FILE}, settings.overwrite)
     paths = read_scene_list(settings.scene_list, settings.data_root)
     weights = find_weights(settings.backbone, settings.backbone_weights)
-    backbone = load_backbone(settings.backbone.name, settings.backbone.config, weights)
+    backbone = load_backbone(settings.backbone.name, settings.backbone.config, weights, settings.encoding.device)
     hashed = None if weights is None else sha256_of(weights)
     record = replace(settings.backbone, config=backbone.config, sha256=hashed, licence=backbone.licence)
     backbone = with_encoding(backbone, settings.encoding, weights)

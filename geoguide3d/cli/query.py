@@ -36,8 +36,8 @@ class QuerySettings:
         output: folder for the answer.
         up: x,y,z, the direction that is up in the scene; by default from the file, or estimated and logged.
         backbone: checkpoint of the 3D backbone, where it has one and $GEOGUIDE3D_WEIGHTS does not hold it.
-        encoding: --encoding.cache FOLDER keeps the backbone's features; --encoding.tiles.core_m METRES cuts large
-            scenes.
+        encoding: --encoding.cache FOLDER keeps the backbone's features; --encoding.tiles.core-m METRES cuts large
+            scenes; --encoding.device cuda runs the network on a GPU.
     """
 
     scene: Path = field(metadata=POSITIONAL)

@@ -60,7 +60,7 @@ class GeoGuide:
 
         Args:
             backbone: path of the backbone's checkpoint, or the backbone itself; None looks where `find_weights` says.
-            encoding: a cache and tiles for the backbone that is loaded here; None uses neither.
+            encoding: a cache, tiles and a device for the backbone that is loaded here; None uses none of them.
 
         Raises:
             FileNotFoundError: a file of the folder or the checkpoint is missing.
@@ -71,7 +71,8 @@ class GeoGuide:
         config, adapter = ModelConfig.read(folder), Adapter.from_pretrained(folder)
         if backbone is None or isinstance(backbone, str | os.PathLike):
             weights = find_weights(config.backbone, None if backbone is None else Path(backbone))
-            backbone = load_backbone(config.backbone.name, config.backbone.config, weights)
+            device = None if encoding is None else encoding.device
+            backbone = load_backbone(config.backbone.name, config.backbone.config, weights, device)
             backbone = backbone if encoding is None else with_encoding(backbone, encoding, weights)
         elif encoding is not None:
             raise ValueError(f"encoding was given beside the backbone {backbone.name!r}; wrap it with with_encoding")

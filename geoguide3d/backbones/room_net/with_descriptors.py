@@ -22,6 +22,7 @@ class RoomNetWithDescriptors:
     Args:
         version: of RoomNet's embedded weights.
         descriptors: the config of the descriptors; None: their defaults.
+        device: where RoomNet runs; the descriptors stay on the CPU.
 
     Raises:
         ValueError: a version of either that this package does not hold.
@@ -31,8 +32,14 @@ class RoomNetWithDescriptors:
     needs: tuple[str, ...] = ("colors", "normals")
     licence = "Apache-2.0"
 
-    def __init__(self, version: int = VERSION, descriptors: dict[str, Any] | None = None) -> None:
-        self._learned, self._handcrafted = RoomNet.load(version=version), Descriptors(**(descriptors or {}))
+    def __init__(
+        self,
+        version: int = VERSION,
+        descriptors: dict[str, Any] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._learned = RoomNet.load(device=device, version=version)
+        self._handcrafted = Descriptors(**(descriptors or {}))
         self.channels = self._learned.channels + self._handcrafted.channels
         self.voxel_size_m = max(self._learned.voxel_size_m, self._handcrafted.voxel_size_m)
         self.config: dict[str, Any] = {**self._learned.config, "descriptors": self._handcrafted.config}
