@@ -20,6 +20,7 @@ from geoguide3d.scenes.scene import Scene
 
 _log = logging.getLogger(__name__)
 _LEAST_POINTS = 3  # fewer have no plane, hence no normals
+_BLOCK = 64  # cells per axis; no network here pools more into one, so parts agree on what is pooled
 _STEPS_PER_VOXEL = 4  # coordinates whose float32 steps are coarser than this part of a voxel are refused
 
 
@@ -46,7 +47,7 @@ class NetworkInput:
         points: (M, 3) float32 metres, z up, from where `Placement` has zero.
         colors: (M, 3) float32 RGB in [0, 1].
         normals: (M, 3) float32 unit vectors, z up; zeros where there are none.
-        cells: (M, 3) int64, the smallest index of each axis is 0.
+        cells: (M, 3) int64, the smallest index of each axis is 0, of a part of a scene below 64.
         voxel_of_point: (N,) int64, rows of cells.
     """
 
@@ -71,12 +72,30 @@ class Placement(StrEnum):
     SENSOR = "sensor"
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """The box around the points of a scene.
+
+    Args:
+        low, high: (3,) float32 metres, z up.
+    """
+
+    low: Tensor
+    high: Tensor
+
+
+def upright_bounds(scene: Scene) -> Bounds:
+    """Returns the bounds of a scene whose `up` is known."""
+    return Bounds(*_upright(scene, scene.points).aminmax(dim=0))
+
+
 def network_input(
     scene: Scene,
     voxel_size_m: float,
     needs: tuple[str, ...],
     upstream_compat: bool = False,
     placement: Placement = Placement.ROOM,
+    whole: Bounds | None = None,
 ) -> NetworkInput:
     """Returns the voxels of a scene.
 
@@ -86,6 +105,8 @@ def network_input(
     Args:
         needs: of "colors" and "normals", those that the network reads.
         upstream_compat: cells are found by division in float32, as upstream does under numpy 1.
+        whole: of the scene that this one is a part of. Coordinates, cells and blocks of cells are then the whole's, so
+            that parts fit together.
 
     Raises:
         ValueError: colours outside of 0 … 255, coordinates that float32 cannot tell apart at this voxel size, none or
@@ -93,14 +114,22 @@ def network_input(
     """
     check_precision(scene.points, voxel_size_m)
     points, colors, normals = upright_values(scene, needs)
+    low = None if whole is None else whole.low
     if placement is Placement.ROOM:
-        points = center_shift(points)
+        shift = room_zero(points, whole)
+        points, low = points - shift, None if low is None else low - shift
     voxels = grid_sample(points, voxel_size_m, upstream_compat)
+    cells = voxels.cells
+    if low is not None:
+        ends = torch.stack([points.amin(dim=0), low])
+        first, origin = _cells(ends, voxel_size_m, upstream_compat).to(torch.int64)
+        cells = cells + (first - origin) % _BLOCK
     picked = voxels.point_of_voxel
     placed = points[picked]
     if placement is Placement.GROUND:
-        placed = torch.cat([center_shift(placed)[:, :2], placed[:, 2:]], dim=1)
-    return NetworkInput(placed, colors[picked], normals[picked], voxels.cells, voxels.voxel_of_point)
+        zero = room_zero(placed, whole)
+        placed = torch.cat([(placed - zero)[:, :2], placed[:, 2:]], dim=1)
+    return NetworkInput(placed, colors[picked], normals[picked], cells, voxels.voxel_of_point)
 
 
 def upright_values(scene: Scene, needs: tuple[str, ...]) -> tuple[Tensor, Tensor, Tensor]:
@@ -110,11 +139,15 @@ def upright_values(scene: Scene, needs: tuple[str, ...]) -> tuple[Tensor, Tensor
         ValueError: colours outside of 0 … 255.
     """
     scene = with_up(_with_normals(scene) if "normals" in needs else replace(scene, normals=None))
-    assert scene.up is not None  # what with_up is for
-    rotation = rotation_to_z_up(scene.up).to(torch.float64)
     normals = torch.zeros_like(scene.points) if scene.normals is None else scene.normals
-    points, normals = ((values.to(torch.float64) @ rotation.T).to(torch.float32) for values in (scene.points, normals))
+    points, normals = (_upright(scene, values) for values in (scene.points, normals))
     return points, _colors(scene) if "colors" in needs else torch.zeros_like(scene.points), normals
+
+
+def _upright(scene: Scene, vectors: Tensor) -> Tensor:
+    assert scene.up is not None  # callers give scenes that have it
+    rotation = rotation_to_z_up(scene.up).to(torch.float64)
+    return (vectors.to(torch.float64) @ rotation.T).to(torch.float32)
 
 
 def _with_normals(scene: Scene) -> Scene:
@@ -134,8 +167,11 @@ def _colors(scene: Scene) -> Tensor:
     return colors
 
 
-def center_shift(points: Tensor) -> Tensor:
-    """Returns points ((N, 3) float32 metres, z up) with x and y from the middle of their range and z from its minimum.
+def room_zero(points: Tensor, whole: Bounds | None = None) -> Tensor:
+    """Returns (3,) the middle of the ranges of x and y and the minimum of z of points ((N, 3) float32 metres, z up).
+
+    Args:
+        whole: takes the place of the points' own ranges.
 
     Raises:
         ValueError: no points, or coordinates that are not finite.
@@ -143,10 +179,10 @@ def center_shift(points: Tensor) -> Tensor:
     if len(points) == 0 or not bool(points.isfinite().all()):
         bad = int((~points.isfinite().all(dim=1)).sum())
         raise ValueError(f"a cloud needs finite points, got {len(points)}, {bad} of them with inf or NaN")
-    low, high = points.aminmax(dim=0)
-    shift = (low + high) / 2
-    shift[2] = low[2]
-    return points - shift
+    low, high = points.aminmax(dim=0) if whole is None else (whole.low, whole.high)
+    zero = (low + high) / 2
+    zero[2] = low[2]
+    return zero
 
 
 def check_precision(points: Tensor, voxel_size_m: float) -> None:
@@ -170,9 +206,13 @@ def grid_sample(points: Tensor, voxel_size_m: float, upstream_compat: bool = Fal
         ValueError: what `geoguide3d.ops.voxel_hash` refuses.
     """
     if upstream_compat:
-        cells = (points.to(torch.float32) / torch.tensor(voxel_size_m, dtype=torch.float32)).floor()
-        return GridSample(*voxel_hash(cells, 1.0))
+        return GridSample(*voxel_hash(_cells(points, voxel_size_m, True), 1.0))
     return GridSample(*voxel_hash(points, voxel_size_m))
+
+
+def _cells(points: Tensor, voxel_size_m: float, upstream_compat: bool) -> Tensor:
+    dtype = torch.float32 if upstream_compat else torch.float64
+    return (points.to(dtype) / torch.tensor(voxel_size_m, dtype=dtype)).floor()
 
 
 def normalize_color(colors: Tensor) -> Tensor:

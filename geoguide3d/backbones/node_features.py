@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from geoguide3d.backbones.network_input import Bounds
 from geoguide3d.scenes.scene import Scene
 from geoguide3d.store.cache import FeaturePieces
 
@@ -32,8 +33,16 @@ class EncodesNodes(ABC):
     """What all backbones on voxels have in common: their features of points follow from those of nodes."""
 
     @abstractmethod
-    def encode_nodes(self, scene: Scene) -> NodeFeatures:
-        """Returns what `encode` does, each feature once, on the CPU in float32."""
+    def encode_nodes(self, scene: Scene, whole: Bounds | None = None) -> NodeFeatures:
+        """Returns what `encode` does, each feature once, on the CPU in float32.
+
+        Args:
+            whole: of the scene that this one is a part of.
+        """
+
+    def encode_part(self, part: Scene, whole: Bounds) -> Tensor:
+        """Returns (N, G), as `encode` does, for a part of a scene: its coordinates and voxels are the whole's."""
+        return self.encode_nodes(part, whole).per_row()
 
     def encode(self, scene: Scene) -> Tensor:
         """Returns (N, G) float32 features in the order of scene.points, without gradients, on the CPU.

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from geoguide3d.backbones.network_input import Bounds
 from geoguide3d.scenes.scene import Scene
 from geoguide3d.store.cache import FeaturePieces
 
@@ -42,4 +43,13 @@ class EncodesInPieces(Protocol):
 
     def encode_pieces(self, scene: Scene) -> FeaturePieces:
         """Returns the features of `encode` as pieces and an index."""
+        ...
+
+
+@runtime_checkable
+class EncodesParts(Protocol):
+    """A backbone that can be told what its scene is a part of, so that the features of parts fit together."""
+
+    def encode_part(self, part: Scene, whole: Bounds) -> Tensor:
+        """Returns the features of `encode` for a part of a scene with these bounds; `part.up` is the whole's."""
         ...

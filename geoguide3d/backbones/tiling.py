@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geoguide3d.backbones.protocol import EncodesInPieces, FrozenBackbone
+from geoguide3d.backbones.network_input import upright_bounds
+from geoguide3d.backbones.protocol import EncodesInPieces, EncodesParts, FrozenBackbone
 from geoguide3d.geometry.upright import rotation_to_z_up
 from geoguide3d.scenes.orientation import ensure_normals, with_up
 from geoguide3d.scenes.scene import Scene
@@ -29,7 +30,7 @@ class TileSettings:
     Args:
         core_m: longest side of a tile's core, metres along the floor; None encodes every scene at once.
         margin_m: what a tile sees beyond its core on each side, metres. A margin of at least the backbone's receptive
-            field makes the seams exact, if its voxels do not depend on where a tile begins.
+            field makes the seams of sparse U-Nets exact; PTv3's attention has no such field.
 
     Raises:
         ValueError: a core that is not positive, or a negative margin.
@@ -108,8 +109,9 @@ class TiledBackbone:
     """A FrozenBackbone that encodes large scenes by overlapping tiles; each point takes what its core's tile says.
 
     Normals and up are estimated once for the whole scene where they are missing, so that all tiles agree on them.
-    Before starting, the memory is estimated and logged, from the backbone's `bytes_per_point` where it has one. What
-    a backbone reads of the whole room (its floor, its walls' direction, its middle) it reads of the tile instead.
+    Backbones on voxels (`EncodesParts`) take coordinates and cells from the whole scene, so their tiles agree on them;
+    what other backbones read of the whole room (its floor, its walls' direction) they read of the tile instead.
+    Before starting, the memory is estimated and logged, from the backbone's `bytes_per_point` where it has one.
 
     Args:
         backbone: encodes the tiles.
@@ -163,6 +165,7 @@ class TiledBackbone:
 
     def _encode_tiles(self, scene: Scene, tiling: Tiling) -> Iterator[Tensor]:
         """Yields the (points of the core, G) features of one tile after another."""
+        backbone, whole = self._backbone, upright_bounds(scene)
         for number, tile in enumerate(tiling):
             part = Scene(
                 points=scene.points[tile.points],
@@ -172,7 +175,10 @@ class TiledBackbone:
                 normals=None if scene.normals is None else scene.normals[tile.points],
                 name=f"{scene.name}, tile {number + 1} of {len(tiling)}",
             )
-            yield self._backbone.encode(part)[tile.core]
+            features = (
+                backbone.encode_part(part, whole) if isinstance(backbone, EncodesParts) else backbone.encode(part)
+            )
+            yield features[tile.core]
 
     def _log_estimate(self, scene: Scene, tiling: tuple[Scene, Tiling] | None, held_rows: int) -> None:
         largest = len(scene) if tiling is None else tiling[1].largest

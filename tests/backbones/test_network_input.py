@@ -12,11 +12,11 @@ from torch import Tensor
 from geoguide3d.backbones.network_input import (
     GridSample,
     Placement,
-    center_shift,
     check_precision,
     grid_sample,
     network_input,
     normalize_color,
+    room_zero,
 )
 from geoguide3d.scenes.scene import Scene
 
@@ -36,7 +36,7 @@ def assert_is_recorded(sampled: GridSample, recorded: dict[str, Tensor], prefix:
 @pytest.mark.parametrize("cloud", ["main", "second"])
 def test_transforms_are_upstreams(shared_fixtures: Path, cloud: str, upstream_compat: bool) -> None:
     recorded = load_file(shared_fixtures / "backbones" / "transforms" / f"{cloud}.safetensors")
-    points = center_shift(recorded["raw.coord"])
+    points = recorded["raw.coord"] - room_zero(recorded["raw.coord"])
     assert torch.equal(points, recorded["shifted.coord"])
     sampled = grid_sample(points, 0.02, upstream_compat)
     rows = assert_is_recorded(sampled, recorded, "")
@@ -49,14 +49,14 @@ def test_transforms_are_upstreams(shared_fixtures: Path, cloud: str, upstream_co
 @pytest.mark.parametrize(("upstream_compat", "prefix"), [(False, "f64div."), (True, "f32div.")])
 def test_points_on_borders_of_voxels(shared_fixtures: Path, upstream_compat: bool, prefix: str) -> None:
     recorded = load_file(shared_fixtures / "backbones" / "transforms" / "edge.safetensors")
-    points = center_shift(recorded["raw.coord"])
+    points = recorded["raw.coord"] - room_zero(recorded["raw.coord"])
     assert torch.equal(points, recorded["shifted.coord"])
     assert_is_recorded(grid_sample(points, 0.02, upstream_compat), recorded, prefix)
 
 
 @pytest.mark.parametrize("upstream_compat", [False, True])
 def test_one_point(upstream_compat: bool) -> None:
-    points = center_shift(torch.tensor([[3.0, -2.0, 7.0]]))
+    points = torch.tensor([[3.0, -2.0, 7.0]]) - room_zero(torch.tensor([[3.0, -2.0, 7.0]]))
     assert points.tolist() == [[0.0, 0.0, 0.0]]
     sampled = grid_sample(points, 0.02, upstream_compat)
     assert [t.tolist() for t in (sampled.cells, sampled.point_of_voxel, sampled.voxel_of_point)] == [
@@ -78,9 +78,9 @@ def test_colors_of_either_range() -> None:
 
 def test_rejects_clouds_it_cannot_place() -> None:
     with pytest.raises(ValueError, match="got 2, 1 of them"):
-        center_shift(torch.tensor([[0.0, 0.0, 0.0], [0.0, float("nan"), 0.0]]))
+        room_zero(torch.tensor([[0.0, 0.0, 0.0], [0.0, float("nan"), 0.0]]))
     with pytest.raises(ValueError, match="got 0"):
-        center_shift(torch.zeros(0, 3))
+        room_zero(torch.zeros(0, 3))
     with pytest.raises(ValueError, match="one axis"):
         grid_sample(torch.tensor([[0.0, 0.0, 0.0], [50_000.0, 0.0, 0.0]]), 0.02)
     check_precision(torch.tensor([[1000.0, 0.0, 0.0]]), 0.02)

@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import pad
 
 from geoguide3d.backbones.checkpoint import Checkpoint, load_parameters, network_in, read_checkpoint
-from geoguide3d.backbones.network_input import Placement, network_input
+from geoguide3d.backbones.network_input import Bounds, Placement, network_input
 from geoguide3d.backbones.node_features import EncodesNodes, NodeFeatures
 from geoguide3d.backbones.ptv3.config import PTv3Config
 from geoguide3d.backbones.ptv3.encoder import PTv3Encoder, shuffled_orders
@@ -81,10 +81,9 @@ class PTv3Backbone(EncodesNodes):
     """Features of a Point Transformer V3 encoder from a checkpoint in the user's hands; a FrozenBackbone.
 
     Deterministic: orders are not shuffled, the first point of a voxel stands for it, and nothing is dropped out.
-    The features of a voxel depend on the whole scene: patches run along curves that fill it, and coordinates begin in
-    its middle. So tiles (`TiledBackbone`) change them everywhere, not at their seams alone: with random weights of
-    Sonata's size, a 4 m scene cut in two has a median cosine to its whole self of 0.90 without a margin, 0.93 with
-    0.5 m and 0.97 with 1 m. Cut only what does not fit.
+    The features of a voxel depend on the whole scene, because patches run along curves that fill it. So tiles
+    (`TiledBackbone`) change them a little everywhere, not at their seams alone, whatever their margin. Cut only what
+    does not fit.
     """
 
     name: str
@@ -148,10 +147,10 @@ class PTv3Backbone(EncodesNodes):
         return cls(encoder.to(device), settings)
 
     @torch.no_grad()
-    def encode_nodes(self, scene: Scene) -> NodeFeatures:
+    def encode_nodes(self, scene: Scene, whole: Bounds | None = None) -> NodeFeatures:
         """Returns what `encode` does, each feature once: at the voxels of `level`, with the voxel of every point."""
         compat, placement = self.settings.upstream_compat, self.transform.placement
-        seen = network_input(scene, self.voxel_size_m, self.needs, compat, placement)
+        seen = network_input(scene, self.voxel_size_m, self.needs, compat, placement, whole)
         points = seen.points * self.transform.scale
         values = torch.cat([points, seen.colors, seen.normals], dim=1)
         device = next(self.encoder.parameters()).device

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from geoguide3d.backbones.descriptors import Descriptors
+from geoguide3d.backbones.network_input import Bounds
 from geoguide3d.backbones.room_net.backbone import VERSION, RoomNet
 from geoguide3d.scenes.orientation import ensure_normals, with_up
 from geoguide3d.scenes.scene import Scene
@@ -55,3 +56,7 @@ class RoomNetWithDescriptors:
         if len(scene) > 2:  # fewer have no normals to estimate; each of the two says so itself
             scene = with_up(ensure_normals(scene))
         return torch.cat([self._learned.encode(scene), self._handcrafted.encode(scene)], dim=1)
+
+    def encode_part(self, part: Scene, whole: Bounds) -> Tensor:
+        """Returns (N, G), as `encode` does, for a part of a scene; of the whole, descriptors know nothing."""
+        return torch.cat([self._learned.encode_part(part, whole), self._handcrafted.encode(part)], dim=1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from geoguide3d.backbones.network_input import NetworkInput, Placement, network_input
+from geoguide3d.backbones.network_input import Bounds, NetworkInput, Placement, network_input
 from geoguide3d.backbones.node_features import EncodesNodes, NodeFeatures
 from geoguide3d.backbones.sparse_unet.network import SparseUNet, with_folded_norms
 from geoguide3d.scenes.scene import Scene
@@ -52,9 +52,9 @@ class SparseUNetBackbone(EncodesNodes):
         return _BYTES_PER_WIDTH * self.network.config.channels[-1] + 2 * 4 * self.channels  # of voxels and of points
 
     @torch.no_grad()
-    def encode_nodes(self, scene: Scene) -> NodeFeatures:
+    def encode_nodes(self, scene: Scene, whole: Bounds | None = None) -> NodeFeatures:
         """Returns what `encode` does, each feature once: at the voxels, with the voxel of every point."""
-        seen = network_input(scene, self.voxel_size_m, self.needs, self._upstream_compat, self.placement)
+        seen = network_input(scene, self.voxel_size_m, self.needs, self._upstream_compat, self.placement, whole)
         extent = int(seen.cells.amax()) + 1
         if extent > MOST_CELLS:
             raise ValueError(
