@@ -14,13 +14,14 @@ from torch import Tensor
 from geoguide3d.backbones.network_input import upright_bounds
 from geoguide3d.backbones.protocol import EncodesInPieces, EncodesParts, FrozenBackbone
 from geoguide3d.geometry.upright import rotation_to_z_up
+from geoguide3d.ops import voxel_hash
 from geoguide3d.scenes.orientation import ensure_normals, with_up
 from geoguide3d.scenes.scene import Scene
 from geoguide3d.store.cache import FeaturePieces
 from geoguide3d.store.repeats import without_repeats
 
 _log = logging.getLogger(__name__)
-_BYTES_PER_CHANNEL = 40  # of a point, where a backbone does not say: 33 for descriptors, 39 for upstream's Sonata
+_BYTES_PER_CHANNEL = 35  # of a voxel, where a backbone does not say: as upstream's Sonata
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,10 @@ class Tiling:
         return order
 
     @property
-    def largest(self) -> int:
-        """Points of the largest tile, margin included."""
-        return max(int(self._inside(number).sum()) for number in range(len(self)))
+    def largest(self) -> Tensor:
+        """(P,) int64: the points of the largest tile, margin included."""
+        number = max(range(len(self)), key=lambda number: int(self._inside(number).sum()))
+        return self._inside(number).nonzero().squeeze(1)
 
     def _inside(self, number: int) -> Tensor:
         begin = self._cores[number] * self._sides
@@ -111,7 +113,8 @@ class TiledBackbone:
     Normals and up are estimated once for the whole scene where they are missing, so that all tiles agree on them.
     Backbones on voxels (`EncodesParts`) take coordinates and cells from the whole scene, so their tiles agree on them;
     what other backbones read of the whole room (its floor, its walls' direction) they read of the tile instead.
-    Before starting, the memory is estimated and logged, from the backbone's `bytes_per_point` where it has one.
+    Before starting, the memory is estimated and logged, from the scene's voxels and the backbone's
+    `bytes_per_voxel`, where it has one.
 
     Args:
         backbone: encodes the tiles.
@@ -181,12 +184,21 @@ class TiledBackbone:
             yield features[tile.core]
 
     def _log_estimate(self, scene: Scene, tiling: tuple[Scene, Tiling] | None, held_rows: int) -> None:
-        largest = len(scene) if tiling is None else tiling[1].largest
-        per_point: int = getattr(self._backbone, "bytes_per_point", _BYTES_PER_CHANNEL * self.channels)
-        # Encoded at once, the features are the backbone's own output, which its bytes per point count already.
-        held = held_rows * self.channels * 4 if tiling is not None else 0
-        way = "at once" if tiling is None else f"in {len(tiling[1])} tiles of at most {largest:,}"
+        largest = scene.points if tiling is None else scene.points[tiling[1].largest]
+        voxels = self._count_voxels(largest)
+        per_voxel: int = getattr(self._backbone, "bytes_per_voxel", _BYTES_PER_CHANNEL * self.channels)
+        # Encoded at once, the features that are held are those of the largest part.
+        rows = len(largest) if tiling is None else len(largest) + held_rows
+        way = "at once" if tiling is None else f"in {len(tiling[1])} tiles of at most {len(largest):,}"
         _log.info(
-            "%s: encodes %s points %s; about %.2f GB of memory (%d bytes a point)",
-            scene.name, f"{len(scene):,}", way, (largest * per_point + held) / 1e9, per_point,
+            "%s: encodes %s points %s (%s voxels of %g m); about %.2f GB of memory",
+            scene.name, f"{len(scene):,}", way, f"{voxels:,}", self.voxel_size_m,
+            (voxels * per_voxel + rows * self.channels * 4) / 1e9,
         )  # fmt: skip
+
+    def _count_voxels(self, points: Tensor) -> int:
+        """Returns how many voxels points occupy; of what no grid can hold, which encoding will refuse, the points."""
+        try:
+            return len(voxel_hash(points, self.voxel_size_m)[0])
+        except ValueError:
+            return len(points)

@@ -16,6 +16,7 @@ from geoguide3d.backbones.cached import CachedBackbone
 from geoguide3d.backbones.descriptors import Descriptors
 from geoguide3d.backbones.protocol import EncodesInPieces, FrozenBackbone
 from geoguide3d.backbones.tiling import TiledBackbone, TileSettings, Tiling
+from geoguide3d.ops import voxel_hash
 from geoguide3d.scenes.scene import Scene
 from geoguide3d.store.cache import FeatureCache
 
@@ -64,7 +65,8 @@ def test_each_point_is_in_one_core_with_its_surroundings(
     owned = torch.cat([tile.points[tile.core] for tile in tiles])
     assert torch.equal(owned, tiling.order)
     assert owned.sort().values.tolist() == list(range(points))
-    assert tiling.largest == max(len(tile.points) for tile in tiles)
+    assert any(torch.equal(tiling.largest, tile.points) for tile in tiles)
+    assert len(tiling.largest) == max(len(tile.points) for tile in tiles)
     for tile in tiles:
         own = scene.points[tile.points[tile.core], :2]
         spread = own.amax(dim=0) - own.amin(dim=0)
@@ -106,17 +108,22 @@ def test_a_small_scene_is_encoded_at_once() -> None:
 
 def test_memory_is_estimated_before_the_first_tile(caplog: pytest.LogCaptureFixture) -> None:
     class Failing(Local):
-        bytes_per_point = 1_000_000
+        bytes_per_voxel = 1_000_000
+        voxel_size_m = 0.5
 
         def encode(self, scene: Scene) -> Tensor:
             raise MemoryError
 
     scene = hall()
-    largest = Tiling(scene, TileSettings(2.0, 0.5)).largest
+    largest = scene.points[Tiling(scene, TileSettings(2.0, 0.5)).largest]
+    voxels = len(voxel_hash(largest, Failing.voxel_size_m)[0])
+    assert voxels < len(largest)
     with caplog.at_level(logging.INFO), pytest.raises(MemoryError):
         TiledBackbone(Failing(), TileSettings(2.0, 0.5)).encode(scene)
-    said = f"encodes 2,000 points in 12 tiles of at most {largest:,}; about {largest / 1e3 + 2000 * 16 / 1e9:.2f} GB"
-    assert said in caplog.text
+    said = (
+        f"encodes 2,000 points in 12 tiles of at most {len(largest):,} ({voxels:,} voxels of {Failing.voxel_size_m} m)"
+    )
+    assert f"{said}; about {voxels / 1e3 + (2000 + len(largest)) * 16 / 1e9:.2f} GB of memory" in caplog.text
 
 
 def test_missing_up_and_normals_are_estimated_once_for_all_tiles() -> None:

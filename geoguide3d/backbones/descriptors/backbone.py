@@ -55,6 +55,7 @@ class Descriptors:
         self.voxel_size_m = voxel_size_m
         self.config: dict[str, Any] = {"voxel_size_m": voxel_size_m, "version": version}
         self.channels = self.encode(_one_point()).shape[1]
+        self.bytes_per_voxel = 29 * self.channels  # measured; read by TiledBackbone's estimate
 
     def encode(self, scene: Scene) -> Tensor:
         """Returns (N, G) float32 features of about unit size in the order of scene.points.

@@ -116,8 +116,8 @@ class PTv3Backbone(EncodesNodes):
         self.needs = self.transform.needs
         self.licence = settings.licence or "unknown"
         self.channels = encoder.config.channels_from(settings.level)
-        # At the peak, with one point in every voxel: 10 and 6 bytes a channel were seen at 105,000 voxels, more at few.
-        self.bytes_per_point = self.channels * (12 if settings.level == 0 else 8)
+        # At the peak, besides the features of points: 6 and 2 bytes a channel were seen at 105,000 voxels, more at few.
+        self.bytes_per_voxel = self.channels * (8 if settings.level == 0 else 4)
         self.settings = replace(settings, voxel_size_m=self.voxel_size_m, licence=self.licence)
         self._orders = None if settings.order_seed is None else shuffled_orders(encoder.config, settings.order_seed)
         self.config: dict[str, Any] = asdict(self.settings)

@@ -42,6 +42,8 @@ class RoomNetWithDescriptors:
         self._learned = RoomNet.load(device=device, version=version)
         self._handcrafted = Descriptors(**(descriptors or {}))
         self.channels = self._learned.channels + self._handcrafted.channels
+        # RoomNet's features wait while the descriptors take their memory.
+        self.bytes_per_voxel = self._handcrafted.bytes_per_voxel + 4 * self.channels
         self.voxel_size_m = max(self._learned.voxel_size_m, self._handcrafted.voxel_size_m)
         self.config: dict[str, Any] = {**self._learned.config, "descriptors": self._handcrafted.config}
 

@@ -47,9 +47,9 @@ class SparseUNetBackbone(EncodesNodes):
         }
 
     @property
-    def bytes_per_point(self) -> int:
-        """Memory that encoding takes, where every point has a voxel of its own."""
-        return _BYTES_PER_WIDTH * self.network.config.channels[-1] + 2 * 4 * self.channels  # of voxels and of points
+    def bytes_per_voxel(self) -> int:
+        """Memory that encoding takes for each voxel, besides the features of points."""
+        return _BYTES_PER_WIDTH * self.network.config.channels[-1] + 4 * self.channels
 
     @torch.no_grad()
     def encode_nodes(self, scene: Scene, whole: Bounds | None = None) -> NodeFeatures:

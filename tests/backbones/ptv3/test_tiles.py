@@ -72,12 +72,29 @@ def test_a_margin_over_the_whole_scene_changes_nothing(backbone: Sonata, corrido
     assert torch.equal(tiled, backbone.encode(corridor))
 
 
-@pytest.mark.parametrize(("level", "bytes_per_channel"), [(0, 12), (1, 8)])
+@pytest.mark.parametrize(("level", "bytes_per_channel"), [(0, 8), (1, 4)])
 def test_the_estimate_is_the_backbones(
     backbone: Sonata, corridor: Scene, level: int, bytes_per_channel: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     chosen = Sonata(backbone.encoder, PTv3Settings(voxel_size_m=0.04, level=level))
-    with caplog.at_level(logging.INFO):
-        TiledBackbone(chosen, TileSettings()).encode(corridor)
-    told = re.search(r"\((\d+) bytes a point", caplog.text)
-    assert told is not None and int(told[1]) == bytes_per_channel * chosen.channels == chosen.bytes_per_point
+    many = replace(corridor, points=corridor.points.repeat(200, 1), colors=None, normals=None)
+    with caplog.at_level(logging.INFO), pytest.raises(MemoryError):
+        TiledBackbone(_Full(chosen), TileSettings()).encode(many)
+    told = re.search(r"\(([\d,]+) voxels of 0\.04 m\); about ([\d.]+) GB", caplog.text)
+    assert told is not None
+    voxels = int(told[1].replace(",", ""))
+    assert voxels < len(corridor)
+    expected = chosen.channels * (voxels * bytes_per_channel + len(many) * 4)
+    assert float(told[2]) == pytest.approx(expected / 1e9, abs=0.006)
+
+
+class _Full:
+    """A backbone that runs out of memory."""
+
+    def __init__(self, backbone: Sonata) -> None:
+        self.name, self.channels, self.licence = backbone.name, backbone.channels, backbone.licence
+        self.voxel_size_m, self.needs, self.config = backbone.voxel_size_m, backbone.needs, backbone.config
+        self.bytes_per_voxel = backbone.bytes_per_voxel
+
+    def encode(self, scene: Scene) -> Tensor:
+        raise MemoryError
