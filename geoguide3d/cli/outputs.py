@@ -1,9 +1,13 @@
-"""Keeps a command from replacing what it did not write."""
+"""What commands write beside their results, and how they keep from replacing what they did not write."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
+
+from geoguide3d.store.atomic import atomic_file
 
 
 def check_replaceable(folder: Path, own_files: Collection[str], overwrite: bool) -> None:
@@ -26,3 +30,17 @@ def check_replaceable(folder: Path, own_files: Collection[str], overwrite: bool)
             f"--output {folder} holds {foreign[0]!r}{' and more' if foreign[1:] else ''}, which this command did not "
             "write and would remove; name another folder, or add --overwrite"
         )
+
+
+def write_report(folder: Path, resolved: str, report: dict[str, Any]) -> str:
+    """Writes config.yaml and report.json of a training, and returns the report as text.
+
+    Args:
+        resolved: the settings as YAML.
+        report: JSON values.
+    """
+    text = json.dumps(report, indent=1)
+    for name, content in (("config.yaml", resolved), ("report.json", text + "\n")):
+        with atomic_file(folder / name) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+    return text

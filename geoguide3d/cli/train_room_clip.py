@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
+from geoguide3d.cli.outputs import write_report
 from geoguide3d.cli.room_frames import render_room_frames
 from geoguide3d.cli.settings import command, parse_settings
 from geoguide3d.encoders.room_clip.frames import FrameFolder, RoomCounts
 from geoguide3d.encoders.room_clip.networks import RoomClipConfig
 from geoguide3d.encoders.room_clip.scoring import judge
 from geoguide3d.encoders.room_clip.trainer import TrainingConfig, train_weights
-from geoguide3d.store.atomic import atomic_file
 
 EXAMPLES = """examples:
   train_room_clip --config configs/room_clip.yaml --output outputs/room_clip
@@ -63,9 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             frames, settings.output, settings.model, settings.training, settings.device
         )
         report = {split: judge(weights, frames, split, settings.device) for split in ("validation", "test")}
-        text = json.dumps(report, indent=1)
-        for name, content in (("config.yaml", resolved), ("report.json", text + "\n")):
-            with atomic_file(settings.output / name) as temporary:
-                temporary.write_text(content, encoding="utf-8")
+        text = write_report(settings.output, resolved, report)
     print(text)
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +11,10 @@ import torch
 from geoguide3d.backbones.room_net.clouds import CloudCounts, write_clouds
 from geoguide3d.backbones.room_net.network import RoomNetConfig
 from geoguide3d.backbones.room_net.pretraining import PretrainingConfig, train_weights
+from geoguide3d.cli.outputs import write_report
 from geoguide3d.cli.room_retrieval import judge
 from geoguide3d.cli.settings import command, parse_settings
 from geoguide3d.scenes.rooms import make_room
-from geoguide3d.store.atomic import atomic_file
 
 EXAMPLES = """examples:
   train_room_net --config configs/room_net.yaml --output outputs/room_net
@@ -55,9 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         clouds = settings.clouds or settings.output / "clouds"
         write_clouds(clouds, settings.rooms, lambda seed, split: make_room(seed, split).scene())
         weights = train_weights(clouds, settings.rooms.train, settings.output, settings.model, settings.training)
-        text = json.dumps(judge(weights, clouds, settings.rooms.validation), indent=1)
-        for name, content in (("config.yaml", resolved), ("report.json", text + "\n")):
-            with atomic_file(settings.output / name) as temporary:
-                temporary.write_text(content, encoding="utf-8")
+        text = write_report(settings.output, resolved, judge(weights, clouds, settings.rooms.validation))
     print(text)
     return 0

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from geoguide3d.backbones.room_net.batches import Sampling
 from geoguide3d.backbones.room_net.clouds import TrainingRooms
 from geoguide3d.backbones.room_net.network import RoomNetConfig
 from geoguide3d.backbones.room_net.pretraining import PretrainingConfig, RoomNetTrainer, train_weights
-from geoguide3d.training.trainer import train
+from tests.training.resuming import assert_resumes
 
 TINY = RoomNetConfig(voxel_size_m=0.06, base_channels=4, channels=(6, 8, 8, 6))
 SAMPLING = Sampling(rooms=2, matches=128, described=128)
@@ -28,20 +26,7 @@ def test_training_lowers_the_loss(fake_clouds: Path) -> None:
 
 
 def test_a_resumed_run_is_the_same_run(fake_clouds: Path, tmp_path: Path) -> None:
-    whole = trainer(fake_clouds, steps=6)
-    train(whole, tmp_path / "whole.pt")
-
-    stopped = trainer(fake_clouds, steps=6)
-    for _ in range(4):
-        stopped.step()
-    torch.save(stopped.state_dict(), tmp_path / "stopped.pt")
-    resumed = trainer(fake_clouds, steps=6)
-    train(resumed, tmp_path / "stopped.pt")
-
-    assert resumed.step_count == 6
-    for kept in ("model", "averaged"):
-        for name, value in whole.state_dict()[kept].items():
-            assert torch.equal(value, resumed.state_dict()[kept][name]), name
+    assert_resumes(lambda: trainer(fake_clouds, steps=6), 4, tmp_path)
 
 
 def test_the_same_configuration_gives_the_same_bytes(fake_clouds: Path, tmp_path: Path) -> None:

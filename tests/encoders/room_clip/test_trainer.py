@@ -10,7 +10,7 @@ from geoguide3d.encoders.room_clip.frames import FrameFolder, Frames
 from geoguide3d.encoders.room_clip.networks import RoomClip, RoomClipConfig
 from geoguide3d.encoders.room_clip.objective import Sampling
 from geoguide3d.encoders.room_clip.trainer import RoomClipTrainer, TrainingConfig
-from geoguide3d.training.trainer import train
+from tests.training.resuming import assert_resumes
 
 TINY = RoomClipConfig(channels=16, stages=(8, 8, 8, 8), image_pixels=768, text_width=16, text_heads=2)
 
@@ -31,20 +31,7 @@ def test_training_lowers_the_loss(fake_frames: Path) -> None:
 
 
 def test_a_resumed_run_is_the_same_run(fake_frames: Path, tmp_path: Path) -> None:
-    whole = trainer(fake_frames, steps=8)
-    train(whole, tmp_path / "whole.pt")
-
-    stopped = trainer(fake_frames, steps=8)
-    for _ in range(5):
-        stopped.step()
-    torch.save(stopped.state_dict(), tmp_path / "stopped.pt")
-    resumed = trainer(fake_frames, steps=8)
-    train(resumed, tmp_path / "stopped.pt")
-
-    assert resumed.step_count == 8
-    for kept in ("model", "averaged"):
-        for name, value in whole.state_dict()[kept].items():
-            assert torch.equal(value, resumed.state_dict()[kept][name]), name
+    assert_resumes(lambda: trainer(fake_frames, steps=8), 5, tmp_path)
 
 
 def test_the_average_lags_behind_the_model(fake_frames: Path) -> None:
