@@ -22,16 +22,9 @@ _ROOMS_FOR_STATISTICS, _CALIBRATING_ROOMS = 40, 24
 
 @dataclass(frozen=True)
 class PretrainingConfig(Schedule):
-    """How RoomNet is trained.
+    """How RoomNet is trained, besides the `Schedule`.
 
     Args:
-        steps: optimiser steps.
-        learning_rate: highest learning rate (AdamW).
-        warm_up: steps until it is reached; afterwards it falls as a cosine.
-        weight_decay: of matrices and kernels.
-        average: decay of the moving average of the weights, which is what is kept.
-        seed: of weights and batches.
-        checkpoint_steps: steps from one checkpoint to the next.
         sampling: what of a batch the losses look at.
         augmentation: how strongly two views differ.
         objective: how much each part of the loss weighs.

@@ -27,16 +27,9 @@ from geoguide3d.training.trainer import Schedule, Trainer, train
 
 @dataclass(frozen=True)
 class TrainingConfig(Schedule):
-    """How RoomCLIP is trained.
+    """How RoomCLIP is trained, besides the `Schedule`.
 
     Args:
-        steps: optimiser steps.
-        learning_rate: highest learning rate (AdamW).
-        warm_up: steps until it is reached; afterwards it falls as a cosine.
-        weight_decay: of matrices and kernels.
-        average: decay of the moving average of the weights, which is what is kept.
-        seed: of weights and batches.
-        checkpoint_steps: steps from one checkpoint to the next.
         batch: images per step.
         crop: (height, width) to which a random crop is resampled; a little below the size that images are encoded at,
             because most crops are parts of an image.
