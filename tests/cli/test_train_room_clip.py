@@ -8,6 +8,7 @@ import pytest
 from geoguide3d.cli.train_room_clip import main
 from geoguide3d.encoders.room_clip import RoomClipImageEncoder, RoomClipTextEncoder
 from geoguide3d.encoders.room_clip.trainer import RoomClipTrainer
+from tests.training.resuming import assert_command_resumes
 
 TINY = [
     *("--rooms.train", "2", "--rooms.validation", "1", "--rooms.test", "1", "--rooms.views", "2"),
@@ -36,25 +37,8 @@ def test_renders_trains_and_reports(frames: Path, tmp_path: Path) -> None:
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(frames: Path, tmp_path: Path) -> None:
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    common = ["--frames", str(frames), *TINY, "--training.checkpoint-steps", "2", "--training.steps", "4"]
-    main(["--output", str(whole), *common])
-
-    def stops(self: RoomClipTrainer) -> float:
-        if self.step_count == 3:
-            raise KeyboardInterrupt
-        return step(self)
-
-    step = RoomClipTrainer.step
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RoomClipTrainer, "step", stops)
-        with pytest.raises(KeyboardInterrupt):
-            main(["--output", str(stopped), *common])
-    assert (stopped / "checkpoint.pt").is_file()
-    assert not (stopped / "room_clip.safetensors").exists()
-    main(["--output", str(stopped), *common])
-    name = "room_clip.safetensors"
-    assert (whole / name).read_bytes() == (stopped / name).read_bytes()
+    words = ["--frames", str(frames), *TINY]
+    assert_command_resumes(main, RoomClipTrainer, words, "room_clip.safetensors", tmp_path)
 
 
 def test_judges_given_weights_without_training(frames: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from geoguide3d.backbones.room_net.pretraining import RoomNetTrainer
 from geoguide3d.cli import train_room_net
 from geoguide3d.scenes.rooms.splits import Split
 from tests.backbones.room_net.fake_rooms import fake_scene
+from tests.training.resuming import assert_command_resumes
 
 TINY = [
     *("--rooms.train", "2", "--rooms.validation", "2", "--rooms.test", "0"),
@@ -43,24 +44,7 @@ def test_trains_and_reports(tmp_path: Path) -> None:
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    common = [*TINY, "--training.checkpoint-steps", "2", "--training.steps", "4"]
-    train_room_net.main(["--output", str(whole), *common])
-
-    def stops(self: RoomNetTrainer) -> float:
-        if self.step_count == 3:
-            raise KeyboardInterrupt
-        return step(self)
-
-    step = RoomNetTrainer.step
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RoomNetTrainer, "step", stops)
-        with pytest.raises(KeyboardInterrupt):
-            train_room_net.main(["--output", str(stopped), *common])
-    assert not (stopped / "room_net.safetensors").exists()
-    train_room_net.main(["--output", str(stopped), *common])
-    name = "room_net.safetensors"
-    assert (whole / name).read_bytes() == (stopped / name).read_bytes()
+    assert_command_resumes(train_room_net.main, RoomNetTrainer, TINY, "room_net.safetensors", tmp_path)
 
 
 def test_the_shipped_configuration_is_that_of_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
