@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-import pickle
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
+
+from geoguide3d.store.torch_files import HoldsObjects, read_torch_file
 
 _log = logging.getLogger(__name__)
 _NAMED = 6  # names that a message lists before it only counts
@@ -123,18 +122,14 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], dict[str, Any] | N
 
 def _read_torch(path: Path) -> tuple[Mapping[str, Any], dict[str, Any] | None]:
     try:
-        with torch.serialization.safe_globals(_numpy_numbers()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        content = read_torch_file(path)
+    except HoldsObjects as error:
         raise ValueError(
-            f"{path} is refused: it is damaged, or holds Python objects, and reading those runs whatever code is in "
-            f"the file ({str(error).splitlines()[0]}). If you trust its origin, convert it once: content = "
+            f"{error}. If you trust its origin, convert it once: content = "
             'torch.load(path, map_location="cpu", weights_only=False); config = content.get("config"); '
             'torch.save({"config": config and dict(config), "state_dict": dict(content.get("state_dict", content))}, '
             "new_path)"
         ) from error
-    except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
-        raise ValueError(f"{path} is not a checkpoint of torch, or is damaged: {error}") from error
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} holds a {type(content).__name__}, not a config and a state_dict")
     config = _plain_config(path, content["config"]) if content.get("config") is not None else None
@@ -142,13 +137,6 @@ def _read_torch(path: Path) -> tuple[Mapping[str, Any], dict[str, Any] | None]:
     if not isinstance(state, Mapping):
         raise ValueError(f"{path}: its state_dict is a {type(state).__name__}, not parameters by name")
     return state, config
-
-
-def _numpy_numbers() -> list[Any]:
-    """Returns what unpickles a number of numpy, which training keeps beside the parameters: the best score so far."""
-    dtypes = [type(np.dtype(code)) for code in ("float64", "float32", "int64")]
-    scalar = np.float64(0).__reduce__()[0]
-    return [np.dtype, *dtypes, *((scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core"))]
 
 
 def _plain_config(path: Path, config: object) -> dict[str, Any]:

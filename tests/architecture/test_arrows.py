@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "geoguide3d"
 ALLOWED = {
     "ops": set(),
     "store": set(),
-    "evaluation": {"ops"},
+    "evaluation": {"ops", "geometry"},
     "geometry": {"ops"},
     "scenes": {"geometry", "store"},
     "encoders": {"store", "training"},
@@ -21,7 +21,7 @@ ALLOWED = {
     "losses": {"ops"},
     "training": {"store", "evaluation"},
     "fusion": {"ops", "geometry", "scenes", "encoders", "store"},
-    "distillation": {"losses", "fusion", "backbones", "scenes", "evaluation", "training", "store"},
+    "distillation": {"losses", "fusion", "backbones", "geometry", "scenes", "evaluation", "training", "store", "ops"},
     "query": {"encoders", "backbones", "distillation", "fusion", "geometry", "scenes", "store", "ops"},
     "depth": {"ops", "geometry", "scenes", "encoders", "evaluation", "training"},
     "viewer": {"query", "scenes", "geometry", "fusion"},

@@ -1,0 +1,59 @@
+"""Reads what torch.save wrote without running what it may carry: tensors, numpy arrays, plain values, nothing else."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+_NUMBERS = "?bhilqBHILQefd"  # numpy's codes of booleans, integers and floats
+
+
+class HoldsObjects(ValueError):
+    """The file holds Python objects, or is damaged so that it seems to."""
+
+
+def read_torch_file(path: Path) -> Any:
+    """Returns the content of a file of torch.save, tensors on the CPU, arrays of numpy as they are.
+
+    Files of OpenScene, SAS and others hold numpy arrays, which torch's own restricted reader refuses; here arrays and
+    numbers of numpy are admitted, and no other object, in torch's zip format and in the one before it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        HoldsObjects: the file holds other Python objects, and reading those would run whatever code is in the file.
+        ValueError: not a file of torch, a damaged one, or an array of objects.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    try:
+        with torch.serialization.safe_globals(_numpy()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise HoldsObjects(
+            f"{path} is refused: it is damaged, or holds Python objects, and reading those runs whatever code is in "
+            f"the file ({str(error).splitlines()[0]})"
+        ) from error
+    except Exception as error:  # a damaged pickle fails in whatever instruction the damage makes
+        raise ValueError(f"{path} is not a file of torch.save, or is damaged: {error}") from error
+    return content
+
+
+def _no_bytes() -> bytes:
+    return b""
+
+
+def _numpy() -> list[Any]:
+    """Returns what unpickles arrays and numbers of numpy, under the names of numpy 1 and of numpy 2."""
+    dtypes = {type(np.dtype(code)) for code in _NUMBERS}
+    array, scalar = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]
+    cores = ("core", "_core")
+    return [
+        *(np.dtype, np.ndarray, *dtypes),
+        *((array, f"numpy.{core}.multiarray._reconstruct") for core in cores),
+        *((scalar, f"numpy.{core}.multiarray.scalar") for core in cores),
+        (_no_bytes, "builtins.bytes"),  # the data of an array without elements
+    ]
