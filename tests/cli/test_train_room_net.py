@@ -55,5 +55,5 @@ def test_the_shipped_configuration_is_that_of_the_defaults(capsys: pytest.Captur
         assert stopped.value.code == 0
     printed = capsys.readouterr().out
     half = len(printed) // 2
-    assert "steps: 1200" in printed
+    assert "steps: 3600" in printed
     assert printed[:half] == printed[half:]

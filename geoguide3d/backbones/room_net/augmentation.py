@@ -41,9 +41,9 @@ class Augmentation:
     holes: int = 4
     hole_m: tuple[float, float] = (0.15, 0.8)
     kept_points: float = 0.4
-    no_color: float = 0.15
-    gray: float = 0.2
-    repaint: float = 0.8
+    no_color: float = 0.1
+    gray: float = 0.1
+    repaint: float = 0.3
     no_normals: float = 0.0
 
 

@@ -15,7 +15,7 @@ from geoguide3d.backbones.room_net.weights import read_room_net
 from geoguide3d.backbones.sparse_unet.backbone import SparseUNetBackbone
 from geoguide3d.sparse.tensor import SparseTensor
 
-VERSION = 1  # raised whenever the same scene would get other features
+VERSION = 2  # raised whenever the same scene would get other features
 
 
 class RoomNet(SparseUNetBackbone):

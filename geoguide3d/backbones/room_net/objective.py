@@ -32,7 +32,7 @@ class Objective:
 
     points: float = 0.5
     pieces: float = 1.0
-    descriptors: float = 10.0
+    descriptors: float = 20.0
     temperature: float = 0.1
     contrasted: int = 1024
 

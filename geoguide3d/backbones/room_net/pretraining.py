@@ -30,7 +30,7 @@ class PretrainingConfig(Schedule):
         objective: how much each part of the loss weighs.
     """
 
-    steps: int = 1200
+    steps: int = 3600
     warm_up: int = 50
     checkpoint_steps: int = 100
     sampling: Sampling = field(default_factory=Sampling)

@@ -17,8 +17,8 @@ from geoguide3d.scenes.scene import Scene
 class RoomNetWithDescriptors:
     """The channels of RoomNet, then those of `Descriptors`; a FrozenBackbone.
 
-    RoomNet was taught to look past colour and fine shape, which descriptors keep: docs/room_net.md has the numbers of
-    each alone and of both. The channels have different units; compare them by cosine after standardising.
+    RoomNet sees things, descriptors colour and fine shape: docs/room_net.md has the numbers of each alone and of both.
+    The channels have different units; compare them by cosine after standardising.
 
     Args:
         version: of RoomNet's embedded weights.
