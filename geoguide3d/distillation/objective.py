@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from geoguide3d.distillation.sample import Sample
-from geoguide3d.distillation.sample_checks import check_sample
+from geoguide3d.distillation.sample_checks import check_sample, finite_mean
 from geoguide3d.geometry.masks import PointMasks
 from geoguide3d.losses.centring import centred
 from geoguide3d.losses.cosine import cosine_distance, mean_pairwise_cosine
 from geoguide3d.losses.iirc import IircSettings, drawn_superpoints, iirc
-from geoguide3d.losses.imr import ImrSettings, MaskLists, drawn_masks, imr, visible_parts
+from geoguide3d.losses.imr import ImrSettings, drawn_masks, imr, visible_parts
+from geoguide3d.losses.pooling import PointLists, pooled_means
 from geoguide3d.losses.usd import Taught, UncertaintyHead, UsdSettings, point_weights, usd
-from geoguide3d.ops import segment_mean, segment_mean_csr
 
 _log = logging.getLogger(__name__)
 
@@ -110,6 +110,18 @@ def preset(name: str) -> ObjectiveSettings:
     return PRESETS[name]
 
 
+@dataclass
+class _Plan:
+    """What a sample can be asked, and the lists of points that this takes means over."""
+
+    point_targets: bool = False
+    taught: Taught | None = None
+    masks: PointLists | None = None  # to be reconstructed
+    families: dict[str, PointLists] = field(default_factory=dict)
+    of_geometry: list[str] = field(default_factory=list)  # families whose geometric means are needed too
+    related: dict[str, Tensor] = field(default_factory=dict)  # family: the lists of it whose relations are compared
+
+
 class Objective(nn.Module):
     """The loss of one sample, with the trainable heads that only training needs.
 
@@ -175,73 +187,92 @@ class Objective(nn.Module):
                 occlusion needs.
         """
         check_sample(sample, semantic, self.geometric_channels, self.semantic_channels)
-        result: dict[str, Tensor] = {}
-        terms: dict[str, Tensor] = {}
-        settings = self.settings
-        if settings.distillation_weight > 0:
-            self._distil(semantic, sample, terms, result)
-        if self.mask_head is not None:
-            self._reconstruct(semantic, sample, generator, terms)
-        if settings.iirc_weight > 0:
-            self._relate(semantic, sample, generator, terms)
-        weights = {
-            "distillation": settings.distillation_weight,
-            "imr": settings.imr_weight,
-            "iirc": settings.iirc_weight,
-        }
-        loss = sum((weights[name] * term for name, term in terms.items()), start=semantic.new_zeros(()))
-        result.update({name: term.detach() for name, term in terms.items()})
-        result["loss"] = loss if terms else semantic.sum() * 0
-        result["mean_cosine"] = mean_pairwise_cosine(semantic.detach())
+        for name, rows in (("semantic", semantic), ("sample.targets", sample.targets)):
+            finite_mean(name, rows)
+        centre = finite_mean("sample.geometric", sample.geometric)
+        plan = self._plan(sample, generator)
+        means = pooled_means(semantic, plan.families)
+        geometry = pooled_means(sample.geometric, {name: plan.families[name] for name in plan.of_geometry})
+        terms: dict[str, tuple[float, Tensor]] = {}
+        result = {"mean_cosine": mean_pairwise_cosine(semantic.detach())}
+        if plan.point_targets:
+            terms["distillation"] = self.settings.distillation_weight, self._points(semantic, sample)
+        if plan.taught is not None:
+            geometric = (sample.geometric, geometry["superpoints"]) if self.uncertainty is not None else None
+            weights = point_weights(self.settings.usd, self.uncertainty, geometric, plan.taught, self.semantic_mean)
+            value = usd(semantic, means["taught"], weights, plan.taught, self.settings.usd, self.semantic_mean)
+            terms["distillation"], result["weight_entropy"] = (
+                (self.settings.distillation_weight, value.loss),
+                value.entropy,
+            )
+        if plan.masks is not None and self.mask_head is not None:
+            term = imr(semantic, means["visible"], plan.masks, self.mask_head, self.settings.imr)
+            terms["imr"] = self.settings.imr_weight, term
+        if plan.related:
+            pairs = [(geometry[name][rows], means[name][rows]) for name, rows in plan.related.items()]
+            term = torch.stack([iirc(*pair, self.settings.iirc, centre) for pair in pairs]).sum()
+            terms["iirc"] = self.settings.iirc_weight, term
+        result.update({name: term.detach() for name, (_, term) in terms.items()})
+        weighted = [weight * term for weight, term in terms.values()]
+        result["loss"] = torch.stack(weighted).sum() if weighted else semantic.sum() * 0
         return result
 
-    def _distil(self, semantic: Tensor, sample: Sample, terms: dict[str, Tensor], logged: dict[str, Tensor]) -> None:
+    def _points(self, semantic: Tensor, sample: Sample) -> Tensor:
+        rows = sample.taught.nonzero().squeeze(1)
+        wanted = centred(sample.targets[rows], self.semantic_mean)
+        return cosine_distance(centred(semantic[rows], self.semantic_mean), wanted)
+
+    def _plan(self, sample: Sample, generator: torch.Generator) -> _Plan:
+        """Returns which terms the sample can have, and over which lists of points they need means."""
+        plan = _Plan()
+        superpoints = sample.superpoints
+        if superpoints is not None:
+            count = int(superpoints.max()) + 1
+            if self.uncertainty is not None or (self.settings.iirc_weight > 0 and self.settings.iirc.superpoints):
+                plan.families["superpoints"] = PointLists.of_superpoints(superpoints, count)
+                plan.of_geometry.append("superpoints")
+        if self.settings.distillation_weight > 0:
+            self._plan_targets(plan, sample)
+        if self.settings.imr_weight > 0:
+            self._plan_occlusion(plan, sample, generator)
+        if self.settings.iirc_weight > 0:
+            self._plan_relations(plan, sample, generator)
+        return plan
+
+    def _plan_targets(self, plan: _Plan, sample: Sample) -> None:
         if not bool(sample.taught.any()):
-            self._tell("no point is taught: distillation is left out")
+            self._tell("no taught point: distillation is left out")
         elif self.settings.targets == "points":
-            rows = sample.taught.nonzero().squeeze(1)
-            wanted = centred(sample.targets[rows], self.semantic_mean)
-            terms["distillation"] = cosine_distance(centred(semantic[rows], self.semantic_mean), wanted)
+            plan.point_targets = True
         elif sample.superpoints is None:
             self._tell("no superpoints: distillation is left out")
         else:
-            taught = Taught(sample.targets, sample.taught, sample.superpoints, _count(sample.superpoints))
-            weights = point_weights(self.settings.usd, self.uncertainty, sample.geometric, taught, self.semantic_mean)
-            value = usd(semantic, weights, taught, self.settings.usd, self.semantic_mean)
-            terms["distillation"], logged["weight_entropy"] = value
+            count = int(sample.superpoints.max()) + 1
+            plan.taught = Taught(sample.targets, sample.taught, sample.superpoints, count)
+            plan.families["taught"] = plan.taught.lists
 
-    def _reconstruct(
-        self, semantic: Tensor, sample: Sample, generator: torch.Generator, terms: dict[str, Tensor]
-    ) -> None:
-        assert self.mask_head is not None
+    def _plan_occlusion(self, plan: _Plan, sample: Sample, generator: torch.Generator) -> None:
         settings = self.settings.imr
         drawn = None if sample.masks is None else drawn_masks(sample.masks.sizes, settings, generator)
         if sample.masks is None or drawn is None or len(drawn) == 0:
-            self._tell(f"no masks of {settings.least_points} points: the reconstruction of masks is left out")
+            self._tell(f"no masks of at least {settings.least_points} points: their reconstruction is left out")
             return
-        masks = _lists(sample.masks.select(drawn))
-        visible = visible_parts(masks, settings, generator, sample.superpoints, sample.points)
-        terms["imr"] = imr(semantic, masks, visible, self.mask_head, settings)
+        plan.masks = _lists(sample.masks.select(drawn))
+        visible = visible_parts(plan.masks, settings, generator, sample.superpoints, sample.points)
+        plan.families["visible"] = visible
 
-    def _relate(self, semantic: Tensor, sample: Sample, generator: torch.Generator, terms: dict[str, Tensor]) -> None:
+    def _plan_relations(self, plan: _Plan, sample: Sample, generator: torch.Generator) -> None:
         settings = self.settings.iirc
-        centre = sample.geometric.mean(dim=0) if settings.centre_geometry else None
-        parts = []
-        if settings.masks and sample.masks is not None and bool((sample.masks.sizes > 0).any()):
-            masks = _lists(sample.masks.select(sample.masks.sizes > 0))
-            geometric = segment_mean_csr(sample.geometric, masks.offsets, masks.point_ids)
-            parts.append(iirc(geometric, segment_mean_csr(semantic, masks.offsets, masks.point_ids), settings, centre))
+        if settings.masks and sample.masks is not None and len(sample.masks.point_ids):
+            plan.families["masks"] = _lists(sample.masks.select(sample.masks.sizes > 0))
+            plan.of_geometry.append("masks")
+            plan.related["masks"] = torch.arange(len(plan.families["masks"]))
         elif settings.masks:
             self._tell("no masks: their relations are left out")
         if settings.superpoints and sample.superpoints is not None:
-            count = _count(sample.superpoints)
-            drawn = drawn_superpoints(count, settings, generator).to(semantic.device)
-            geometric = segment_mean(sample.geometric, sample.superpoints, count)[drawn]
-            parts.append(iirc(geometric, segment_mean(semantic, sample.superpoints, count)[drawn], settings, centre))
+            plan.related["superpoints"] = drawn_superpoints(len(plan.families["superpoints"]), settings, generator)
         elif settings.superpoints:
             self._tell("no superpoints: their relations are left out")
-        if parts:
-            terms["iirc"] = torch.stack(parts).sum()
 
     def _tell(self, what: str) -> None:
         if what not in self._told:
@@ -249,9 +280,5 @@ class Objective(nn.Module):
             _log.warning("a scene has %s (told once)", what)
 
 
-def _count(superpoints: Tensor) -> int:
-    return int(superpoints.max()) + 1
-
-
-def _lists(masks: PointMasks) -> MaskLists:
-    return MaskLists(masks.offsets, masks.point_ids)
+def _lists(masks: PointMasks) -> PointLists:
+    return PointLists(masks.offsets, masks.point_ids)

@@ -33,7 +33,7 @@ def mean_pairwise_cosine(
 
     Exact in O(P · C): the length of the sum of unit vectors says it.
     """
-    lengths = torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float32).clamp(min=1e-8)
+    lengths: Tensor = torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float32).clamp(min=1e-8)
     total = lengths.reciprocal() @ vectors.to(torch.float32)
     count = len(vectors)
     if count < 2:

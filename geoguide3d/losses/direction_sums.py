@@ -1,4 +1,4 @@
-"""Sums of features and of their directions per superpoint: all that cosines with one vector per superpoint need.
+"""Sums of directions per superpoint: all that cosines of points with one vector per superpoint need.
 
 Σ over p of cos(a[p], b[q[p]]) = Σ over q of direction(b[q]) · Σ over p in q of direction(a[p]), so the cosines of N
 points with their Q superpoints are Q products, and no (N, C) array of gathered targets is made.
@@ -16,16 +16,9 @@ from geoguide3d.ops.csr_transpose import rows_by_index
 from geoguide3d.ops.segment_reduce import sum_dtype
 from geoguide3d.ops.unit_rows import SHORTEST_ROW
 
-_ROWS_AT_ONCE = 1024  # three megabytes of 768 channels: they are read again from cache
+_ROWS_AT_ONCE = 512  # a megabyte and a half of 768 channels: they are read again from cache
 
 Context = Any  # torch's autograd context is not typed
-
-
-class DirectionSums(NamedTuple):
-    """Sums over the points that count, per superpoint: (Q, C) each."""
-
-    vectors: Tensor
-    directions: Tensor
 
 
 def direction_sums(
@@ -34,8 +27,8 @@ def direction_sums(
     index: Tensor,  # (N,)
     num_segments: int,
     mean: Tensor | None = None,  # (C,)
-) -> DirectionSums:
-    """Returns the sums of the vectors that count and of their `centring.directions`, per segment.
+) -> Tensor:
+    """Returns (Q, C) sums of the `centring.directions` of the vectors that count, per segment.
 
     Gradients reach vectors alone; there is no second derivative. One (N, C) array is made, the gradient.
 
@@ -46,8 +39,27 @@ def direction_sums(
         num_segments: Q.
         mean: (C,) what unit vectors are seen from; None is 0.
     """
-    kept = counts.to(sum_dtype(vectors))
-    return DirectionSums(*_DirectionSums.apply(vectors, kept, index, num_segments, mean))
+    sums = _DirectionSums.apply(vectors, counts.to(sum_dtype(vectors)), index, num_segments, mean)
+    assert isinstance(sums, Tensor)
+    return sums
+
+
+def cosines_with_segments(
+    vectors: Tensor,  # (N, C)
+    segments: Tensor,  # (Q, C)
+    index: Tensor,  # (N,)
+    mean: Tensor | None = None,  # (C,)
+) -> Tensor:
+    """Returns (N,): `centring.directions` of each vector times the vector of its segment, without gradient.
+
+    Args:
+        segments: (Q, C) float32, or float64 for float64 vectors; for cosines, directions.
+    """
+    lengths = _lengths(vectors, mean, segments.dtype)
+    products: Tensor = torch.ops.geoguide3d.segment_dot(vectors, segments, index, None) * lengths.inverse
+    if mean is not None:
+        products = products - (segments @ mean.to(segments.dtype))[index]
+    return products / lengths.distance
 
 
 class _Lengths(NamedTuple):
@@ -66,9 +78,15 @@ def _lengths(vectors: Tensor, mean: Tensor | None, dtype: torch.dtype) -> _Lengt
     inverse = lengths.clamp(min=SHORTEST_ROW).reciprocal()
     squared, clamped = (lengths * inverse).square(), lengths <= SHORTEST_ROW
     if mean is None:
-        return _Lengths(inverse, clamped, squared, torch.zeros_like(inverse), torch.ones_like(inverse), squared > -1)
-    chunks = torch.split(vectors, _ROWS_AT_ONCE)
-    along = torch.cat([inverse.new_zeros(0), *(chunk.to(dtype) @ mean for chunk in chunks)]) * inverse
+        along, distance = torch.zeros_like(inverse), torch.ones_like(inverse)
+        return _Lengths(inverse, clamped, squared, along, distance, torch.ones_like(clamped))
+    mean = mean.to(dtype)
+    products = (
+        vectors @ mean
+        if vectors.dtype == dtype
+        else torch.cat([chunk.to(dtype) @ mean for chunk in torch.split(vectors, _ROWS_AT_ONCE)])
+    )
+    along = products * inverse
     distance = (squared - 2 * along + mean @ mean).clamp(min=0).sqrt()
     return _Lengths(inverse, clamped, squared, along, distance.clamp(min=NEAREST), distance <= NEAREST)
 
@@ -77,43 +95,42 @@ class _DirectionSums(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Context, vectors: Tensor, kept: Tensor, index: Tensor, num_segments: int, mean: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        lengths = _lengths(vectors, None if mean is None else mean.to(kept.dtype), kept.dtype)
+    ) -> Tensor:
+        lengths = _lengths(vectors, mean, kept.dtype)
         rows = rows_by_index(index, num_segments)
-        summed, _ = torch.ops.geoguide3d.segment_sum(vectors, kept, *rows)
-        units, _ = torch.ops.geoguide3d.segment_sum(vectors, kept * lengths.inverse / lengths.distance, *rows)
+        weights = kept / lengths.distance
+        sums, _ = torch.ops.geoguide3d.segment_sum(vectors, weights * lengths.inverse, *rows)
+        assert isinstance(sums, Tensor)
         if mean is not None:
-            mass = kept.new_zeros(num_segments).index_add_(0, index, kept / lengths.distance)
-            units.addcmul_(mass[:, None], mean.to(kept.dtype), value=-1)
+            mass = kept.new_zeros(num_segments).index_add_(0, index, weights)
+            sums.addcmul_(mass[:, None], mean.to(kept.dtype), value=-1)
         ctx.save_for_backward(vectors, kept, index, mean, *lengths)
-        return summed, units
+        return sums
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Context, grad_sums: Tensor, grad_units: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Returns the gradient, for one block of rows after the other.
 
-        With d = (u − m) / c, t = g · d, e = (g − t d) / c, the gradient of g · d by v is inverse · (e − (e · u) u), and
-        all of it is a sum of g, m and v with one number per row each.
+        With d = (u − m) / c, t = g · d, e = (g − t d) / c, the gradient of g · d by v is inverse · (e − (e · u) u): a
+        sum of g, v and m with one number per row each.
         """
         vectors, kept, index, mean, *rest = ctx.saved_tensors
-        lengths = _Lengths(*rest)
         result = torch.empty_like(vectors)
-        mean = kept.new_zeros(vectors.shape[1]) if mean is None else mean.to(kept.dtype)
-        across = grad_units @ mean
+        across = None if mean is None else grad @ mean.to(kept.dtype)
         for begin in range(0, len(vectors), _ROWS_AT_ONCE):
             rows = slice(begin, begin + _ROWS_AT_ONCE)
-            part = _Lengths(*(value[rows] for value in lengths))
-            block, ids, weight = vectors[rows].to(kept.dtype), index[rows], kept[rows]
-            along_g = torch.ops.geoguide3d.segment_dot(block, grad_units, ids, None) * part.inverse
-            turn = (along_g - across[ids]) / part.distance.square()  # t / c
-            turn = turn.masked_fill(part.near, 0)
+            part = _Lengths(*(value[rows] for value in rest))
+            block, ids = vectors[rows].to(kept.dtype), index[rows]
+            along_g = torch.ops.geoguide3d.segment_dot(block, grad, ids, None) * part.inverse
+            turn = along_g if across is None else along_g - across[ids]
+            turn = (turn / part.distance.square()).masked_fill(part.near, 0)  # t / c
             pull = (along_g - turn * (part.squared - part.along)) / part.distance  # e · u
-            pull = pull.masked_fill(part.clamped, 0)
-            scale = weight * part.inverse
-            made = torch.ops.geoguide3d.segment_expand(grad_units, scale / part.distance, ids, None, kept.dtype)
-            made += torch.ops.geoguide3d.segment_expand(grad_sums, weight, ids, None, kept.dtype)
-            made.addcmul_(block, (-scale * part.inverse * (turn / part.distance + pull))[:, None])
-            made.addr_(scale * turn / part.distance, mean)
+            turn, scale = turn / part.distance, kept[rows] * part.inverse
+            by_v = scale * part.inverse * (turn + pull.masked_fill(part.clamped, 0))
+            made = torch.ops.geoguide3d.segment_expand(grad, scale / part.distance, ids, None, kept.dtype)
+            made.addcmul_(block, by_v[:, None], value=-1)
+            if mean is not None:
+                made.addcmul_((scale * turn)[:, None], mean.to(kept.dtype))
             result[rows] = made
         return result, None, None, None, None

@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from geoguide3d.ops import mask_bce, segment_mean_csr
+from geoguide3d.losses.pooling import PointLists
+from geoguide3d.ops import mask_bce
 
 Occlusion = Literal["points", "superpoints", "half_space"]
 
@@ -45,26 +46,10 @@ class ImrSettings:
                 raise ValueError(f"imr.{name} must be positive, got {getattr(self, name)}")
 
 
-@dataclass(frozen=True)
-class MaskLists:
-    """M masks over P points: mask m holds point_ids[offsets[m]:offsets[m + 1]].
-
-    Args:
-        offsets: (M + 1,) int64.
-        point_ids: (E,) int64.
-    """
-
-    offsets: Tensor
-    point_ids: Tensor
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-
 def imr(
     semantic: Tensor,  # (P, C)
-    masks: MaskLists,
-    visible: MaskLists,
+    visible_means: Tensor,  # (M, C)
+    masks: PointLists,
     head: nn.Linear,
     settings: ImrSettings,
 ) -> Tensor:
@@ -72,12 +57,16 @@ def imr(
 
     f = head(mean of the visible points' outputs) describes the mask (GeoGuide 2026, instance mask reconstruction).
 
+    Args:
+        visible_means: (M, C) mean output over what `visible_parts` leaves of each mask.
+        head: Linear(C → C).
+
     Raises:
-        ValueError: no masks, or `visible` are not parts of them.
+        ValueError: no masks.
     """
-    if len(masks) == 0 or len(visible) != len(masks):
-        raise ValueError(f"expected one visible part for each of some masks, got {len(visible)} for {len(masks)}")
-    described = head(segment_mean_csr(semantic, visible.offsets, visible.point_ids))
+    if len(masks) == 0:
+        raise ValueError("the reconstruction of no masks is undefined: leave it out")
+    described = head(visible_means)
     return mask_bce(described, semantic, masks.offsets, masks.point_ids, settings.logit_scale, settings.balanced)
 
 
@@ -95,12 +84,12 @@ def drawn_masks(sizes: Tensor, settings: ImrSettings, generator: torch.Generator
 
 
 def visible_parts(
-    masks: MaskLists,
+    masks: PointLists,
     settings: ImrSettings,
     generator: torch.Generator,
     superpoints: Tensor | None = None,  # (P,)
     points: Tensor | None = None,  # (P, 3)
-) -> MaskLists:
+) -> PointLists:
     """Returns what is left of each mask when the settings' share of its points is hidden: at least one point.
 
     Args:
@@ -111,8 +100,8 @@ def visible_parts(
     Raises:
         ValueError: what the settings need is missing.
     """
-    sizes = masks.offsets.diff()
-    owners = torch.arange(len(masks), device=sizes.device).repeat_interleave(sizes)
+    sizes = masks.sizes
+    owners = masks.owners
     keys, whole = _keys(masks, owners, settings, generator, (superpoints, points))
     order = keys.argsort(stable=True)
     order = order[owners[order].argsort(stable=True)]
@@ -125,11 +114,11 @@ def visible_parts(
     kept = rank < wanted
     counts = torch.zeros_like(sizes).index_add_(0, owners, kept.to(torch.int64))
     offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    return MaskLists(offsets, masks.point_ids[order[kept]])
+    return PointLists(offsets, masks.point_ids[order[kept]])
 
 
 def _keys(
-    masks: MaskLists,
+    masks: PointLists,
     owners: Tensor,
     settings: ImrSettings,
     generator: torch.Generator,

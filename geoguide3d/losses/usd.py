@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, normalize
 
 from geoguide3d.losses.centring import directions
-from geoguide3d.losses.direction_sums import direction_sums
-from geoguide3d.ops import segment_mean, segment_softmax, segment_sum, weighted_segment_mean
+from geoguide3d.losses.direction_sums import cosines_with_segments, direction_sums
+from geoguide3d.losses.pooling import PointLists
+from geoguide3d.ops import segment_softmax, segment_sum, weighted_segment_mean
+from geoguide3d.ops.segment_reduce import sum_dtype
 
 Weight = Literal["uniform", "sigmoid", "softmax", "robust"]
 
@@ -81,8 +83,13 @@ class Taught:
     @property
     def sizes(self) -> Tensor:
         """(Q,) taught points of each superpoint, in the dtype of sums."""
-        ones = self.taught.to(torch.float64 if self.targets.dtype == torch.float64 else torch.float32)
+        ones = self.taught.to(sum_dtype(self.targets))
         return ones.new_zeros(self.count).index_add_(0, self.superpoints, ones)
+
+    @property
+    def lists(self) -> PointLists:
+        """The taught points of each superpoint."""
+        return PointLists.of_superpoints(self.superpoints, self.count, self.taught)
 
 
 class UncertaintyHead(nn.Module):
@@ -130,6 +137,7 @@ class Usd(NamedTuple):
 
 def usd(
     semantic: Tensor,  # (P, C)
+    semantic_means: Tensor,  # (Q, C)
     weights: Tensor,  # (P,)
     taught: Taught,
     settings: UsdSettings,
@@ -143,6 +151,7 @@ def usd(
 
     Args:
         semantic: (P, C) outputs of the adapter.
+        semantic_means: (Q, C) means of them over `taught.lists`.
         weights: (P,) of `point_weights`.
         mean: (C,) for `centred`; None is 0.
 
@@ -158,9 +167,9 @@ def usd(
     pooled = weighted_segment_mean(targets, weights, taught.superpoints, taught.count)
     towards = directions(pooled, mean)
     sums = direction_sums(semantic, taught.taught, taught.superpoints, taught.count, mean)
-    point_term = 1 - (sums.directions * towards).sum() / taught_points
+    point_term = 1 - (sums * towards).sum() / taught_points
     held = sizes > 0
-    cosines = (directions(sums.vectors / sizes.clamp(min=1)[:, None], mean) * towards).sum(dim=1)
+    cosines = (directions(semantic_means, mean) * towards).sum(dim=1)
     superpoint_term = 1 - (cosines * held).sum() / held.sum()
     entropy = weight_entropy(weights, taught)[held]
     shortfall = (settings.entropy_floor - entropy).clamp(min=0).mean()
@@ -170,15 +179,19 @@ def usd(
 def point_weights(
     settings: UsdSettings,
     head: UncertaintyHead | None,
-    geometric: Tensor,  # (P, G)
+    geometric: tuple[Tensor, Tensor] | None,
     taught: Taught,
     mean: Tensor | None = None,  # (C,)
 ) -> Tensor:
     """Returns (P,) weights of the points while their image features are pooled, 0 where a point is not taught.
 
     Args:
-        head: needed where `settings.learned`.
+        head: needed where `settings.learned`, else None.
+        geometric: (P, G) features of the points and (Q, G) means over superpoints, for the head.
         mean: (C,) for "robust"; None is 0.
+
+    Raises:
+        ValueError: learned weights without a head or geometry.
     """
     kept = taught.taught.to(taught.sizes.dtype)
     if settings.weight == "uniform":
@@ -186,13 +199,11 @@ def point_weights(
     targets = normalize(taught.targets, dim=1) if settings.normalize_targets else taught.targets
     target_means = weighted_segment_mean(targets, kept, taught.superpoints, taught.count, eps=1e-30)
     if settings.weight == "robust":
-        own, common = directions(targets, mean), directions(target_means, mean)
-        cosines = torch.ops.geoguide3d.segment_dot(own, common, taught.superpoints, None)
+        cosines = cosines_with_segments(targets, directions(target_means, mean), taught.superpoints, mean)
         return kept * torch.exp(settings.sharpness * (cosines - 1))
-    if head is None:
-        raise ValueError(f"weight {settings.weight!r} needs an uncertainty head")
-    geometric_means = segment_mean(geometric, taught.superpoints, taught.count)
-    logits = head(geometric, geometric_means, targets, target_means, taught.superpoints).to(kept.dtype)
+    if head is None or geometric is None:
+        raise ValueError(f"weight {settings.weight!r} needs an uncertainty head and geometric features")
+    logits = head(*geometric, targets, target_means, taught.superpoints).to(kept.dtype)
     if settings.weight == "sigmoid":
         return kept * torch.sigmoid(logits)
     rows = taught.taught.nonzero().squeeze(1)
