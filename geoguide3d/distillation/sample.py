@@ -27,6 +27,7 @@ class Sample:
     taught: Tensor
     superpoints: Tensor | None = None
     masks: PointMasks | None = None
+    points: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.geometric)

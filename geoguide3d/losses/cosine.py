@@ -24,3 +24,18 @@ def cosine_distance(
     if len(predicted) == 0:
         raise ValueError("the cosine distance of no rows is undefined; leave scenes without a taught point out")
     return 1 - torch.nn.functional.cosine_similarity(predicted, target, dim=1).mean()
+
+
+def mean_pairwise_cosine(
+    vectors: Tensor,  # (P, C)
+) -> Tensor:
+    """Returns the mean cosine over all pairs of two different rows, a scalar; NaN for one row.
+
+    Exact in O(P · C): the length of the sum of unit vectors says it.
+    """
+    lengths: Tensor = torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float32).clamp(min=1e-8)
+    total = lengths.reciprocal() @ vectors.to(torch.float32)
+    count = len(vectors)
+    if count < 2:
+        return total.new_full((), torch.nan)
+    return total.dot(total).sub(count).div(count * (count - 1))

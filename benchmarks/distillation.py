@@ -1,0 +1,101 @@
+"""One optimisation step at N = 150k points, C = 768, G = 1232, 2000 superpoints, 100 masks: what GeoGuide's losses cost.
+
+losses       the objective, forward and backward, to the adapter's output and to its own heads
+  ours       geoguide3d.distillation.objective
+  plain      the same mathematics in plain torch (benchmarks/cases/plain_objective.py)
+  limit      the matrix products that no form of the equations avoids, by torch on the whole shapes
+whole step   the adapter forward, the losses, backward, Adam
+  limit      its dense layers alone, adapter and heads, forward, backward, Adam; bf16 by autocast
+
+Both sides draw the same masks and superpoints. Superpoints are pieces of 25 points in the order of the scan, masks runs
+of 1,500; nine points of ten are taught. Runs on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import measure
+import torch
+from cases.plain_objective import plain_loss
+from torch import Tensor
+
+from geoguide3d.distillation.adapter import Adapter
+from geoguide3d.distillation.objective import Objective, preset
+from geoguide3d.distillation.sample import Sample
+from geoguide3d.geometry.masks import PointMasks
+
+N, C, G, Q, M, HELD, PIECE = 150_000, 768, 1232, 2000, 100, 1500, 25
+CASES = [f"{part} {name}" for part in ("losses", "step", "bf16") for name in ("recommended", "paper")]
+
+
+def make_sample() -> Sample:
+    seed = torch.Generator().manual_seed(0)
+    superpoints = (torch.randperm(N // PIECE, generator=seed) % Q)[torch.arange(N) // PIECE]
+    first = torch.randint(0, N - HELD, (M, 1), generator=seed)
+    masks = PointMasks(torch.arange(M + 1) * HELD, (first + torch.arange(HELD)).flatten(), N)
+    geometric, targets = torch.randn(N, G, generator=seed), torch.randn(N, C, generator=seed)
+    taught = torch.rand(N, generator=seed) < 0.9
+    return Sample(geometric, targets * taught[:, None], taught, superpoints, masks)
+
+
+def make_objective(name: str) -> Objective:
+    torch.manual_seed(1)
+    mean = 0.8 * torch.nn.functional.normalize(torch.randn(C), dim=0)
+    objective = Objective(preset(name), G, C, mean)
+    if objective.uncertainty is not None:  # as after some steps: at the start its first layer has no gradient
+        torch.nn.init.normal_(objective.uncertainty.score.weight, std=0.1)
+    return objective
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(2)
+
+
+def losses(objective: Objective, sample: Sample, loss: Callable[[Tensor], Tensor]) -> measure.Side:
+    """Returns a side that computes the loss and its gradients by outputs and heads."""
+    semantic = torch.randn(N, C, generator=generator()).requires_grad_()
+    leaves = [semantic, *objective.parameters()]
+
+    def run() -> tuple[Tensor, ...]:
+        value = loss(semantic)
+        return value.detach(), *torch.autograd.grad(value, leaves)
+
+    return run
+
+
+def agree(ours: tuple[Tensor, ...], plain: tuple[Tensor, ...]) -> None:
+    torch.testing.assert_close(ours[0], plain[0], rtol=1e-5, atol=0)
+    for got, expected in zip(ours[1:], plain[1:], strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+
+def products(objective: Objective) -> measure.Side:
+    """Returns a side with the matrix products of the masks and of the uncertainty head."""
+    masks, points, logits = torch.randn(64, C), torch.randn(N, C), torch.empty(64, N)
+    inputs, hidden = (
+        torch.randn(N, G + C),
+        0 if objective.uncertainty is None else objective.settings.usd.hidden_channels,
+    )
+    weight = torch.randn(hidden, G + C)
+
+    def run() -> tuple[Tensor, ...]:
+        torch.mm(masks, points.T, out=logits)
+        made = (logits.T @ masks, logits @ points)
+        return made if hidden == 0 else (*made, (inputs @ weight.T).T @ inputs)
+
+    return run
+
+
+def losses_rows(name: str, sample: Sample, runs: int) -> list[measure.Row]:
+    objective = make_objective(name)
+    sides = {
+        "ours": losses(objective, sample, lambda semantic: objective(semantic, sample, generator())["loss"]),
+        "plain": losses(objective, sample, lambda semantic: plain_loss(objective, semantic, sample, generator())),
+        "limit": products(objective),
+    }
+    row = measure.compare(f"losses, {name}", sides, aim=3.0, runs=runs, check=agree)
+    ours, plain = row.peak_bytes["ours"], row.peak_bytes["plain"]
+    if ours is None or plain is None:
+        raise SystemExit("this system does not tell the peak of memory")
+    return [row, measure.sizes(f"losses, {name}, peak", ours=ours, plain=plain, aim=3.0)]
