@@ -80,7 +80,7 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Capture:
     (root / "scenes.txt").write_text("room # the only one\n")
     WORDS.save(root / "words.npz")
     options = ["--teacher.kind=precomputed", "--text.kind=table", f"--text.table.path={root / 'words.npz'}"]
-    options += ["--text.table.background=", "--training.steps=60", "--training.points-per-step=256", "--up=0,0,1"]
+    options += ["--text.table.background=", "--training.steps=60", "--training.points-per-step=1024", "--up=0,0,1"]
     options += ["--training.hidden-channels=32", "--training.learning-rate=0.01", "--mask_rule.negatives=[floor]"]
     return Capture(root / "scenes.txt", root / "room" / "room.ply", is_box, options)
 
