@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -186,5 +186,7 @@ def _fresh_student(lessons: Sequence[Lesson], settings: TrainingSettings, object
         adapter = Adapter(in_channels, out_channels, settings.hidden_channels)
         heads = objective(in_channels, out_channels, semantic_mean)
     adapter.set_input_statistics(*feature_statistics(lessons))
-    adapter.semantic_mean.copy_(cast(Any, heads).semantic_mean)
+    centre = cast(ObjectiveModule, heads).semantic_mean
+    if centre is not None:
+        adapter.semantic_mean.copy_(centre)
     return Student(adapter, heads)

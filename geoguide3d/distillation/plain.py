@@ -16,10 +16,10 @@ class ObjectiveModule(Protocol):
     """A module with whatever heads its terms need.
 
     Attributes:
-        semantic_mean: (C,) what it takes off unit vectors before it compares them; zeros where it does not.
+        semantic_mean: (C,) what it takes off unit vectors before it compares them; None where it takes nothing off.
     """
 
-    semantic_mean: Tensor
+    semantic_mean: Tensor | None
 
     def __call__(self, semantic: Tensor, sample: Sample, generator: torch.Generator) -> Mapping[str, Tensor]:
         """Returns "loss", with a gradient to semantic (P, C), and detached terms for the log.
@@ -38,11 +38,11 @@ MakeObjective = Callable[[int, int, Tensor], nn.Module]
 class PlainObjective(nn.Module):
     """Mean of 1 − cos over the taught points of a sample; 0 where it has none."""
 
-    semantic_mean: Tensor
+    semantic_mean: Tensor | None
 
     def __init__(self, geometric_channels: int, semantic_channels: int, semantic_mean: Tensor) -> None:
         super().__init__()
-        self.register_buffer("semantic_mean", torch.zeros(semantic_channels))
+        self.register_buffer("semantic_mean", None)
 
     def forward(self, semantic: Tensor, sample: Sample, generator: torch.Generator) -> dict[str, Tensor]:
         """Returns the loss alone."""

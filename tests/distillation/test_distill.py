@@ -75,7 +75,7 @@ def test_the_objective_gets_the_mean_unit_target_and_the_adapter_what_it_centres
     class Centred(PlainObjective):
         def __init__(self, geometric_channels: int, semantic_channels: int, semantic_mean: torch.Tensor) -> None:
             super().__init__(geometric_channels, semantic_channels, semantic_mean)
-            self.semantic_mean.copy_(semantic_mean)
+            self.semantic_mean = semantic_mean
 
     counts = torch.tensor([float(len(one.taught)) for one in lessons])
     expected = (counts[:, None] * DIRECTIONS).sum(dim=0) / counts.sum()
