@@ -37,7 +37,7 @@ EXAMPLES = """examples:
   geoguide3d demo --output outputs/demo
   geoguide3d demo --output outputs/small --train-rooms 2 --test-rooms 1 --views 12 --steps 100
 """
-POINTS_PER_STEP = 4_000
+POINTS_PER_STEP, SCENES_PER_STEP = 4_000, 4
 Fused = dict[Path, FusedFeatures]
 UP = torch.tensor([0.0, 0.0, 1.0])
 MEANINGS = {  # question: the categories that answer it
@@ -136,7 +136,7 @@ def _distil(settings: DemoSettings, rooms: Path, model: str, backbone: str, fuse
     folder = settings.output / model
     options: dict[str, object] = {"scene-list": settings.output / "train.txt", "data-root": rooms, "output": folder}
     options |= {"up": ",".join(map(str, UP.tolist())), "training.steps": settings.steps, "backbone.name": backbone}
-    options["training.points-per-step"] = POINTS_PER_STEP
+    options |= {"training.points-per-step": POINTS_PER_STEP, "training.scenes-per-step": SCENES_PER_STEP}
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     parsed, resolved = parse_settings(DistillSettings, words)
     text = load_text_encoder(parsed.text)

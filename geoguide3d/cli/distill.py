@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,27 +13,42 @@ from tqdm import tqdm
 
 from geoguide3d.backbones.cached import with_encoding
 from geoguide3d.backbones.loading import load_backbone
-from geoguide3d.backbones.weights import find_weights, sha256_of
-from geoguide3d.cli.distill_settings import DistillSettings
+from geoguide3d.backbones.weights import BackboneRecord, find_weights, sha256_of
+from geoguide3d.cli.distill_settings import DistillSettings, read_class_names
 from geoguide3d.cli.outputs import check_replaceable
 from geoguide3d.cli.settings import command, parse_settings
+from geoguide3d.distillation.adapter import CONFIG_FILE, Adapter
 from geoguide3d.distillation.distill import distill
-from geoguide3d.distillation.lessons import Teacher, read_lesson
+from geoguide3d.distillation.lessons import Lesson, LessonReader, Teacher
+from geoguide3d.distillation.plain import PlainObjective
+from geoguide3d.distillation.validation import Validation
 from geoguide3d.encoders.loading import load_teacher, load_text_encoder
+from geoguide3d.encoders.prompts import class_prompt
 from geoguide3d.encoders.protocols import TextEncoder
 from geoguide3d.fusion.fuse import fuse_views
 from geoguide3d.query.model import MODEL_FILES, save_model
 from geoguide3d.scenes.scene_list import read_scene_list
-from geoguide3d.store.atomic import atomic_folder
+from geoguide3d.store.atomic import atomic_file
+from geoguide3d.store.lock import LOCK_FILE
+from geoguide3d.training.processes import Processes
+from geoguide3d.training.run_folder import RUN_FILES, RunFolder, open_run
 
 EXAMPLES = """examples:
   geoguide3d distill --scene-list scenes.txt --output outputs/model
   geoguide3d distill --scene-list scenes.txt --config configs/lounge.yaml --output outputs/lounge --training.steps 300
 
+  geoguide3d distill --config outputs/lounge/config.yaml                  # goes on where a stopped run left off
+  geoguide3d distill --scene-list train.txt --output outputs/model --validation.scene-list val.txt \\
+      --validation.classes classes.txt --training.scenes-per-step 8 --training.tensorboard true
+  torchrun --nproc-per-node 2 tools/distill.py --scene-list train.txt --output outputs/model \\
+      --training.device cuda --training.scenes-per-step 8
+
 The output folder holds the model (adapter.safetensors, config.json), the resolved options (config.yaml, which --config
-accepts) and the course of the training (training.jsonl).
+accepts), the course of the training (training.jsonl) and its checkpoint (checkpoint.pt). A run that was stopped goes on
+from its checkpoint when it is started again with the same options; a finished one is replaced.
 """
-CONFIG_FILE, LOG_FILE = "config.yaml", "training.jsonl"
+SETTINGS_FILE, EXPORT_FOLDER = "config.yaml", ".export"
+OWN_FILES = {*MODEL_FILES, *RUN_FILES, SETTINGS_FILE, EXPORT_FOLDER}
 
 
 TeacherAt = Callable[[Path], Teacher]
@@ -67,21 +82,79 @@ def make_model(settings: DistillSettings, resolved: str, text: TextEncoder, teac
         teachers: what teaches at each path of the scene list.
 
     Raises:
-        FileNotFoundError, ValueError: what a user can cure.
+        FileNotFoundError, ValueError, OSError: what a user can cure.
     """
-    check_replaceable(settings.output, {*MODEL_FILES, CONFIG_FILE, LOG_FILE}, settings.overwrite)
-    paths = read_scene_list(settings.scene_list, settings.data_root)
-    weights = find_weights(settings.backbone, settings.backbone_weights)
-    backbone = load_backbone(settings.backbone.name, settings.backbone.config, weights, settings.encoding.device)
-    hashed = None if weights is None else sha256_of(weights)
-    record = replace(settings.backbone, config=backbone.config, sha256=hashed, licence=backbone.licence)
-    backbone = with_encoding(backbone, settings.encoding, weights)
-    up = None if settings.up is None else torch.tensor(settings.up)
-    bar = tqdm(paths, desc="scenes", unit="scene", disable=None)
-    lessons = [read_lesson(path, settings.capture, backbone, teachers(path), up) for path in bar]
-    distilled = distill(lessons, settings.training)
-    with atomic_folder(settings.output) as folder:
-        save_model(folder, distilled.adapter, record, text, settings.mask_rule, settings.prompt_template)
-        (folder / CONFIG_FILE).write_text(resolved, encoding="utf-8")
-        (folder / LOG_FILE).write_text("".join(json.dumps(entry) + "\n" for entry in distilled.log))
+    processes = Processes(settings.training.device)
+    with open_run(settings.output, processes) as run:
+        if processes.writes:
+            check_replaceable(run.path, OWN_FILES, settings.overwrite)
+        paths = read_scene_list(settings.scene_list, settings.data_root)
+        weights = find_weights(settings.backbone, settings.backbone_weights)
+        backbone = load_backbone(settings.backbone.name, settings.backbone.config, weights, settings.encoding.device)
+        hashed = None if weights is None else sha256_of(weights)
+        record = replace(settings.backbone, config=backbone.config, sha256=hashed, licence=backbone.licence)
+        backbone = with_encoding(backbone, settings.encoding, weights)
+        up = None if settings.up is None else torch.tensor(settings.up)
+        reader = LessonReader(settings.capture, backbone, up)
+        validation = read_validation(settings, reader, text)
+        lessons = _read_lessons(paths, reader, teachers, processes)
+        if processes.writes:
+            _begin(run, resolved, settings.overwrite)
+        distilled = distill(lessons, settings.training, PlainObjective, run, validation)
+        if processes.writes:
+            _export(run, distilled.adapter, settings, record, text)
     return f"{settings.output}: mean cosine with the teacher {distilled.final_cosine:.4f} on {len(paths)} scene(s)"
+
+
+def read_validation(settings: DistillSettings, reader: LessonReader, text: TextEncoder) -> Validation | None:
+    """Returns what is measured while training; None where no list is given.
+
+    Raises:
+        FileNotFoundError, ValueError: no class names, or scenes that cannot be used.
+    """
+    wanted = settings.validation
+    if wanted.scene_list is None:
+        return None
+    names = read_class_names(wanted.classes)
+    scenes = [reader.validation_scene(path) for path in read_scene_list(wanted.scene_list, settings.data_root)]
+    vectors = text.encode_text([class_prompt(name, settings.prompt_template) for name in names])
+    return Validation(scenes, vectors, wanted.every)
+
+
+def _read_lessons(
+    paths: Sequence[Path], reader: LessonReader, teachers: TeacherAt, processes: Processes
+) -> list[Lesson]:
+    """Returns the lessons in the order of paths; what is cached is computed by one process and read by the others."""
+    lessons: dict[int, Lesson] = {}
+    with tqdm(total=len(paths), desc="scenes", unit="scene", disable=None if processes.writes else True) as bar:
+        for numbers in (range(processes.rank, len(paths), processes.count), range(len(paths))):
+            for number in numbers:
+                if number not in lessons:
+                    lessons[number] = reader.read(paths[number], teachers(paths[number]))
+                    bar.update()
+            processes.wait()
+    return [lessons[number] for number in range(len(paths))]
+
+
+def _begin(run: RunFolder, resolved: str, overwrite: bool) -> None:
+    """Clears the folder of a finished run, or of everything, and leaves a stopped run's checkpoint."""
+    if overwrite or (run.path / CONFIG_FILE).is_file():
+        run.checkpoint.unlink(missing_ok=True)  # first: a checkpoint without a model is a stopped run
+        for path in [*run.path.iterdir()]:
+            if path.name != LOCK_FILE:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    with atomic_file(run.path / SETTINGS_FILE) as temporary:
+        temporary.write_text(resolved, encoding="utf-8")
+
+
+def _export(
+    run: RunFolder, adapter: Adapter, settings: DistillSettings, record: BackboneRecord, text: TextEncoder
+) -> None:
+    """Writes the model's files; config.json, which makes the folder a model, comes last."""
+    staged = run.path / EXPORT_FOLDER
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir()
+    save_model(staged, adapter, record, text, settings.mask_rule, settings.prompt_template)
+    for path in sorted(staged.iterdir(), key=lambda path: path.name == CONFIG_FILE):
+        path.replace(run.path / path.name)
+    staged.rmdir()

@@ -24,6 +24,9 @@ class Adapter(nn.Module):
     The output has no fixed length; compare it by cosine. Inputs are standardised by two buffers, the identity until
     `set_input_statistics`, because handcrafted features mix metres, angles and counts.
 
+    `semantic_mean` (C,) is the mean unit vector of the teacher that the training took off both sides before comparing
+    them; zeros where it did not. It is kept for those who compare as the training did; `forward` does not use it.
+
     Args:
         in_channels: G, the width of the geometric features.
         out_channels: C, the width of the text space.
@@ -32,12 +35,14 @@ class Adapter(nn.Module):
 
     input_mean: Tensor
     input_scale: Tensor
+    semantic_mean: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, hidden_channels: int = 768) -> None:
         super().__init__()
         self.in_channels, self.out_channels, self.hidden_channels = in_channels, out_channels, hidden_channels
         self.register_buffer("input_mean", torch.zeros(in_channels))
         self.register_buffer("input_scale", torch.ones(in_channels))
+        self.register_buffer("semantic_mean", torch.zeros(out_channels))
         self.expand = nn.Linear(in_channels, hidden_channels)
         self.norm = nn.LayerNorm(hidden_channels)
         self.project = nn.Linear(hidden_channels, out_channels)
@@ -99,7 +104,8 @@ class Adapter(nn.Module):
         if not path.is_file():
             raise FileNotFoundError(f"{path}: missing; a model folder holds {WEIGHTS_FILE} and {CONFIG_FILE}")
         try:
-            adapter.load_state_dict(load_file(path))
+            # Files of before this buffer hold adapters whose training did not centre.
+            adapter.load_state_dict({"semantic_mean": adapter.semantic_mean, **load_file(path)})
         except (SafetensorError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"{path}: does not hold the adapter that {CONFIG_FILE} describes: {reason}") from None

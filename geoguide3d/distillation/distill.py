@@ -1,50 +1,63 @@
-"""Plain cosine distillation: the adapter learns to say about geometry what images say about the same points."""
+"""Distillation: an adapter learns to say about geometry what images say about the same points."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, cast
 
 import torch
-from torch import Tensor
-from tqdm import trange
+from torch import Tensor, nn
 
 from geoguide3d.distillation.adapter import Adapter
 from geoguide3d.distillation.lessons import Lesson
-from geoguide3d.losses.cosine import cosine_distance
-
-_ROWS_AT_ONCE = 16_384
-_CHECKED_POINTS = 50_000  # of all scenes together, for the final cosine
+from geoguide3d.distillation.plain import MakeObjective, ObjectiveModule
+from geoguide3d.distillation.sampling import draw, moved
+from geoguide3d.distillation.statistics import feature_statistics, mean_cosine, mean_unit_target
+from geoguide3d.distillation.validation import Validation
+from geoguide3d.store.cache import content_key
+from geoguide3d.training.checkpoint import named_settings
+from geoguide3d.training.log import Entry
+from geoguide3d.training.processes import Processes
+from geoguide3d.training.run_folder import RunFolder
+from geoguide3d.training.schedule import Schedule
+from geoguide3d.training.trainer import Trainer, train
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
-    """How the adapter is trained.
+class TrainingSettings(Schedule):
+    """How the adapter is trained, besides the `Schedule`.
 
     Args:
-        steps: optimiser steps.
-        points_per_step: points drawn with replacement from all scenes for each step.
-        learning_rate: of Adam at the start; it falls to 0 along half a cosine.
+        scenes_per_step: scenes whose mean loss is one step's; they are shared by the processes, and need the memory
+            of one.
+        points_per_step: points of a step, shared evenly by its scenes; whole superpoints as far as they fit.
         hidden_channels: width of the adapter.
-        seed: of the adapter's weights and of the drawn points.
-        log_every: steps between two lines of the training log.
+        precision: of the adapter's matrix products; bf16 halves their time where the hardware has it.
+        device: cpu or cuda.
 
     Raises:
-        ValueError: a number that must be positive is not.
+        ValueError: a number that must be positive is not, or fewer points than scenes.
     """
 
     steps: int = 1000
-    points_per_step: int = 20_000
     learning_rate: float = 1e-3
+    warm_up: int = 0
+    weight_decay: float = 0.0
+    scenes_per_step: int = 1
+    points_per_step: int = 20_000
     hidden_channels: int = 768
-    seed: int = 0
-    log_every: int = 20
+    precision: Literal["float32", "bf16"] = "float32"
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "points_per_step", "learning_rate", "hidden_channels", "log_every"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"training.{name} must be positive, got {getattr(self, name)}")
+        super().__post_init__()
+        self.require_positive("scenes_per_step", "points_per_step", "hidden_channels")
+        if self.points_per_step < self.scenes_per_step:
+            raise ValueError(
+                f"training.points_per_step must be at least training.scenes_per_step, got {self.points_per_step} and "
+                f"{self.scenes_per_step}"
+            )
 
 
 @dataclass(frozen=True)
@@ -52,84 +65,128 @@ class Distilled:
     """A trained adapter and how its training went.
 
     Args:
-        adapter: in eval mode.
-        log: one entry per `log_every` steps: step, loss (mean since the entry before), learning_rate.
+        adapter: the moving average, on the CPU, in eval mode.
+        log: what training.jsonl holds: per `log_every` steps the means of loss and terms; and the validations.
         final_cosine: mean cosine with the targets after training, over points spread evenly over all lessons.
     """
 
     adapter: Adapter
-    log: list[dict[str, float]]
+    log: list[Entry]
     final_cosine: float
 
 
-def distill(lessons: Sequence[Lesson], settings: TrainingSettings) -> Distilled:
-    """Trains an adapter on the lessons by mean(1 − cos) over points drawn from all of them.
+class Student(nn.Module):
+    """The adapter and the heads of the objective: what is trained and checkpointed; the adapter alone is exported."""
 
-    The same lessons, settings, torch and number of threads give the same bytes on a CPU.
+    def __init__(self, adapter: Adapter, objective: nn.Module) -> None:
+        super().__init__()
+        self.adapter, self.objective = adapter, objective
+
+
+class DistillationTrainer(Trainer[Student]):
+    """Teaches a student.
+
+    Args:
+        student: fresh, on the CPU.
+        lessons: at least one, of equal widths.
+        settings: how.
+        processes: who share the scenes of a step.
+        validation: what is measured meanwhile.
+    """
+
+    def __init__(
+        self,
+        student: Student,
+        lessons: Sequence[Lesson],
+        settings: TrainingSettings,
+        processes: Processes,
+        validation: Validation | None = None,
+    ) -> None:
+        super().__init__(student.to(processes.device), settings, settings.scenes_per_step, processes)
+        self._lessons, self._settings, self._validation = lessons, settings, validation
+        self._order: tuple[int, list[int]] = (-1, [])
+
+    def terms(self, part: int) -> Mapping[str, Tensor]:
+        """Returns the objective's terms of one scene of this step."""
+        settings, device, generator = self._settings, self.processes.device, self.generator(part)
+        lesson = self._lessons[self._scene(self.step_count * self.parts + part)]
+        sample = moved(draw(lesson, settings.points_per_step // self.parts, generator), device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+            semantic = self.model.adapter(sample.geometric)
+        objective = cast(ObjectiveModule, self.model.objective)
+        return objective(semantic.to(torch.float32), sample, generator)
+
+    def measured(self) -> Entry:
+        """Returns the validation's scores every so many steps, and after the last."""
+        wanted = self._validation
+        if wanted is None or (self.step_count % wanted.every and self.step_count != self.schedule.steps):
+            return {}
+        return wanted.measure(self.averaged.adapter)
+
+    def settings(self) -> dict[str, str]:
+        """Returns the settings, and what tells these lessons from others."""
+        adapter = self.model.adapter
+        buffers = {"mean": adapter.input_mean, "scale": adapter.input_scale, "semantic": adapter.semantic_mean}
+        lessons = {lesson.name: [len(lesson), len(lesson.taught)] for lesson in self._lessons}
+        return named_settings(self._settings) | {
+            "lessons (points, taught points)": str(lessons),
+            "statistics of the features": content_key(buffers),
+            "heads of the objective": str(
+                {name: tuple(v.shape) for name, v in self.model.objective.named_parameters()}
+            ),
+        }
+
+    def _scene(self, place: int) -> int:
+        """Returns the lesson at a place of the whole course; each epoch has an order of its own."""
+        epoch, row = divmod(place, len(self._lessons))
+        if self._order[0] != epoch:
+            generator = torch.Generator().manual_seed((self._settings.seed + 1) * 1_000_003 + epoch)
+            self._order = epoch, torch.randperm(len(self._lessons), generator=generator).tolist()
+        return self._order[1][row]
+
+
+def distill(
+    lessons: Sequence[Lesson],
+    settings: TrainingSettings,
+    objective: MakeObjective,
+    run: RunFolder | None = None,
+    validation: Validation | None = None,
+) -> Distilled:
+    """Trains an adapter on the lessons and returns its moving average.
+
+    The same lessons, settings, objective, torch and number of threads give the same bits on a CPU, also where the
+    training was stopped and goes on from its checkpoint. Every term is a mean inside a scene and then over the scenes
+    of a step, so that the number of processes changes nothing but rounding.
+
+    Args:
+        objective: makes what is minimised, such as `PlainObjective`.
+        run: where checkpoints and the log are kept, and a stopped training is found again; None writes nothing.
+        validation: is measured while training.
 
     Raises:
-        ValueError: no lessons, or lessons of different widths.
+        ValueError: no lessons, lessons of different widths, or what `train` refuses.
+        OSError: what `train` cannot write.
     """
-    widths = {(lesson.features.shape[1], lesson.targets.shape[1]) for lesson in lessons}
+    widths = {(lesson.geometric_channels, lesson.semantic_channels) for lesson in lessons}
     if len(widths) != 1:
         raise ValueError(f"lessons must share their widths (G, C) and there must be one, got {sorted(widths)}")
-    (in_channels, out_channels) = widths.pop()
+    processes = Processes(settings.device)
+    student = _fresh_student(lessons, settings, objective)
+    trainer = DistillationTrainer(student, lessons, settings, processes, validation)
+    log = train(trainer, run)
+    adapter = trainer.averaged.adapter.to("cpu").eval()
+    return Distilled(adapter, log, mean_cosine(adapter, lessons))
+
+
+def _fresh_student(lessons: Sequence[Lesson], settings: TrainingSettings, objective: MakeObjective) -> Student:
+    in_channels, out_channels = lessons[0].geometric_channels, lessons[0].semantic_channels
+    semantic_mean = mean_unit_target(lessons).to(torch.float32)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         adapter = Adapter(in_channels, out_channels, settings.hidden_channels)
-    adapter.set_input_statistics(*_statistics(lessons))
-    log = _train(adapter, lessons, settings)
-    return Distilled(adapter.eval(), log, _mean_cosine(adapter, lessons))
-
-
-def _train(adapter: Adapter, lessons: Sequence[Lesson], settings: TrainingSettings) -> list[dict[str, float]]:
-    optimizer = torch.optim.Adam(adapter.parameters(), lr=settings.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
-    generator = torch.Generator().manual_seed(settings.seed)
-    log: list[dict[str, float]] = []
-    losses: list[float] = []
-    progress = trange(1, settings.steps + 1, desc="distil", unit="step", disable=None)
-    for step in progress:
-        features, targets = _draw(lessons, settings.points_per_step, generator)
-        loss = cosine_distance(adapter(features), targets)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        rate = optimizer.param_groups[0]["lr"]
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-        if step % settings.log_every == 0 or step == settings.steps:
-            log.append({"step": step, "loss": math.fsum(losses) / len(losses), "learning_rate": rate})
-            losses.clear()
-            progress.set_postfix(loss=f"{log[-1]['loss']:.4f}")
-    return log
-
-
-def _draw(lessons: Sequence[Lesson], count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Returns (count, G) features and (count, C) float32 targets of points drawn evenly from all lessons."""
-    ends = torch.tensor([len(lesson) for lesson in lessons]).cumsum(0)
-    drawn = torch.randint(int(ends[-1]), (count,), generator=generator).sort().values
-    shares = torch.diff(torch.searchsorted(drawn, ends), prepend=ends.new_zeros(1)).tolist()
-    features, targets, start = [], [], 0
-    for lesson, rows in zip(lessons, torch.split(drawn, shares), strict=True):
-        features.append(lesson.features[rows - start])
-        targets.append(lesson.targets[rows - start])
-        start += len(lesson)
-    return torch.cat(features), torch.cat(targets).to(torch.float32)
-
-
-def _statistics(lessons: Sequence[Lesson]) -> tuple[Tensor, Tensor]:
-    """Returns the mean and the standard deviation (G,) of the features over all lessons."""
-    count = sum(len(lesson) for lesson in lessons)
-    mean = torch.stack([lesson.features.sum(dim=0, dtype=torch.float64) for lesson in lessons]).sum(dim=0) / count
-    chunks = (chunk for lesson in lessons for chunk in torch.split(lesson.features, _ROWS_AT_ONCE))
-    squares = [(chunk - mean).square().sum(dim=0) for chunk in chunks]
-    return mean, (torch.stack(squares).sum(dim=0) / count).sqrt()
-
-
-@torch.no_grad()
-def _mean_cosine(adapter: Adapter, lessons: Sequence[Lesson]) -> float:
-    step = max(1, sum(len(lesson) for lesson in lessons) // _CHECKED_POINTS)
-    pairs = [(adapter(lesson.features[::step]), lesson.targets[::step].to(torch.float32)) for lesson in lessons]
-    distances = torch.stack([cosine_distance(*pair) * len(pair[0]) for pair in pairs])
-    return 1 - float(distances.sum()) / sum(len(pair[0]) for pair in pairs)
+        heads = objective(in_channels, out_channels, semantic_mean)
+    adapter.set_input_statistics(*feature_statistics(lessons))
+    centre = cast(ObjectiveModule, heads).semantic_mean
+    if centre is not None:
+        adapter.semantic_mean.copy_(centre)
+    return Student(adapter, heads)

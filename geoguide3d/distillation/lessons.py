@@ -1,4 +1,4 @@
-"""What one scene teaches: geometric features in, fused 2D features out, for the points that some view saw."""
+"""What one scene teaches: geometric features of all its points, and the fused 2D features of those that views saw."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from geoguide3d.backbones.cached import CachedBackbone
 from geoguide3d.backbones.protocol import FrozenBackbone
+from geoguide3d.distillation.rows import Rows, channels_of, check_finite, read_rows
+from geoguide3d.distillation.validation import ValidationScene
 from geoguide3d.fusion.accumulator import FusedFeatures
+from geoguide3d.geometry.masks import PointMasks
 from geoguide3d.scenes.orientation import with_up
 from geoguide3d.scenes.point_files import read_scene
 from geoguide3d.scenes.posed_folder import open_posed_folder
@@ -21,6 +25,8 @@ from geoguide3d.scenes.view import View
 _log = logging.getLogger(__name__)
 
 Teacher = Callable[[Scene, Sequence[View]], FusedFeatures]
+Superpoints = Callable[[Scene], Tensor]  # → (N,) int64, contiguous from 0
+Masks = Callable[[Scene, Tensor | None], PointMasks]  # of a scene and its superpoints
 
 
 @dataclass(frozen=True)
@@ -30,8 +36,8 @@ class CaptureSettings:
     Args:
         depth_scale: depth image units per metre.
         stride: takes every stride-th frame.
-        points_per_scene: the most taught points of a scene that are kept, drawn evenly; all lessons stay in memory,
-            4 G + 2 C bytes per point.
+        points_per_scene: the most points of a scene whose 2D features are kept, drawn evenly: they stay in memory,
+            2 C bytes each. The others count as seen by no view.
 
     Raises:
         ValueError: a number that must be positive is not.
@@ -49,63 +55,135 @@ class CaptureSettings:
 
 @dataclass(frozen=True)
 class Lesson:
-    """The taught points of one scene, M of them.
+    """One scene of N points, T of them taught.
 
     Args:
         name: the scene's.
-        features: (M, G) float32 of the backbone.
-        targets: (M, C) float16 of unit length, half the memory of the largest tensor there is.
-        point_count: points of the scene, taught or not.
+        features: (N, G) of the backbone, any float dtype.
+        taught: (T,) int64 points that some view saw, ascending.
+        targets: (T, C) fused 2D features as the teacher gives them, un-normalised; float16 halves the largest tensor
+            there is.
+        superpoints: (N,) int64, contiguous from 0. None: the scene has none.
+        masks: class-agnostic instances over the N points. None: the scene has none.
+
+    Raises:
+        ValueError: no point is taught, lengths that differ, or features that are not finite; names the scene.
     """
 
     name: str
-    features: Tensor
-    targets: Tensor
-    point_count: int
+    features: Rows
+    taught: Tensor
+    targets: Rows
+    superpoints: Tensor | None = None
+    masks: PointMasks | None = None
+
+    def __post_init__(self) -> None:
+        count, taught = len(self), self.taught
+        if len(taught) == 0:
+            raise ValueError(
+                f"{self.name}: no point has a teacher's feature; check poses, depth scale and the teacher's files, or "
+                "take the scene off the list"
+            )
+        if int(taught[0]) < 0 or int(taught[-1]) >= count or bool((taught.diff() <= 0).any()):
+            raise ValueError(f"{self.name}: taught points must ascend in [0, {count})")
+        superpoints, masks = self.superpoints, self.masks
+        lengths = {"superpoints": count if superpoints is None else len(superpoints)}
+        lengths["masks"] = count if masks is None else masks.point_count
+        for name, length in lengths.items():
+            if length != count:
+                raise ValueError(
+                    f"{self.name}: {name} are of {length} points, the scene has {count}; are they its own?"
+                )
+        if len(self.targets) != len(taught):
+            raise ValueError(f"{self.name}: {len(self.targets)} targets for {len(taught)} taught points")
+        if superpoints is not None and int(superpoints.min()) < 0:
+            raise ValueError(f"{self.name}: superpoints must be at least 0, got {int(superpoints.min())}")
+        check_finite(self.name, "geometric features", self.features)
+        check_finite(self.name, "2D features", self.targets)
 
     def __len__(self) -> int:
         return len(self.features)
 
+    @property
+    def geometric_channels(self) -> int:
+        """G."""
+        return channels_of(self.features)
 
-def read_lesson(
-    path: Path,
-    capture: CaptureSettings,
-    backbone: FrozenBackbone,
-    teacher: Teacher,
-    up: Tensor | None = None,  # (3,) in the scene's axes
-) -> Lesson:
-    """Returns the lesson of the scene at path: a folder with a point file, color/, depth/, pose/ and intrinsic.txt.
+    @property
+    def semantic_channels(self) -> int:
+        """C."""
+        return channels_of(self.targets)
+
+    def feature_rows(self, which: slice | Tensor) -> Tensor:
+        """Returns (n, G) float32 features of some points."""
+        return read_rows(self.features, which)
+
+    def target_rows(self, which: slice | Tensor) -> Tensor:
+        """Returns (n, C) float32 targets of some of the T taught points, counted from 0."""
+        return read_rows(self.targets, which)
+
+
+@dataclass(frozen=True)
+class LessonReader:
+    """Reads scenes into lessons.
 
     Args:
-        up: None takes the file's, or estimates it from the scene and its cameras.
-
-    Raises:
-        FileNotFoundError, ValueError: what the readers and the teacher raise, or no point has a teacher's feature.
+        capture: how scenes and frames are read.
+        backbone: the frozen 3D features; those of a cached one stay on disk.
+        up: (3,) in the scenes' axes; None takes the file's, or estimates it from the scene and its cameras.
+        superpoints: gives those of a scene; None: lessons have none.
+        masks: gives those of a scene; None: lessons have none.
     """
-    scene, views = read_scene(path), open_posed_folder(path, depth_scale=capture.depth_scale, stride=capture.stride)
-    scene = with_up(scene, up, torch.stack([view.camera.up_world for view in views]))
-    return make_lesson(scene, backbone.encode(scene), teacher(scene, views), capture.points_per_scene)
+
+    capture: CaptureSettings
+    backbone: FrozenBackbone
+    up: Tensor | None = None
+    superpoints: Superpoints | None = None
+    masks: Masks | None = None
+
+    def read(self, path: Path, teacher: Teacher) -> Lesson:
+        """Returns the lesson of the scene at path: a folder with a point file, color/, depth/, pose/ and intrinsic.txt.
+
+        Raises:
+            FileNotFoundError, ValueError: what the readers and the teacher raise, or what `Lesson` refuses.
+        """
+        capture = self.capture
+        scene, views = read_scene(path), open_posed_folder(path, depth_scale=capture.depth_scale, stride=capture.stride)
+        scene = with_up(scene, self.up, torch.stack([view.camera.up_world for view in views]))
+        return self.lesson(scene, teacher(scene, views))
+
+    def lesson(self, scene: Scene, fused: FusedFeatures) -> Lesson:
+        """Returns the lesson of a scene, zero vectors of the teacher left out.
+
+        Raises:
+            ValueError: what `Lesson` refuses.
+        """
+        superpoints = None if self.superpoints is None else self.superpoints(scene)
+        masks = None if self.masks is None else self.masks(scene, superpoints)
+        taught = taught_points(fused, self.capture.points_per_scene)
+        _log.info("%s: %d of %d points are taught", scene.name, len(taught), len(scene))
+        targets = fused.features[taught].to(torch.float16)
+        return Lesson(scene.name, self._features(scene), taught, targets, superpoints, masks)
+
+    def validation_scene(self, path: Path) -> ValidationScene:
+        """Returns the scene at path, which needs labels and no images.
+
+        Raises:
+            FileNotFoundError, ValueError: what the readers raise, or the scene has no labels.
+        """
+        scene = with_up(read_scene(path), self.up)
+        if scene.labels is None:
+            raise ValueError(f"{path}: has no labels to validate with; take it off the validation's list")
+        return ValidationScene(scene.name, self._features(scene), scene.labels)
+
+    def _features(self, scene: Scene) -> Rows:
+        return self.backbone.open(scene) if isinstance(self.backbone, CachedBackbone) else self.backbone.encode(scene)
 
 
-def make_lesson(
-    scene: Scene,
-    features: Tensor,  # (N, G)
-    fused: FusedFeatures,  # (N, C)
-    most_points: int,
-) -> Lesson:
-    """Returns the lesson of at most most_points points that have a teacher's feature, zero vectors left out.
-
-    Raises:
-        ValueError: there is no such point.
-    """
-    taught = (fused.seen & (fused.features.abs().amax(dim=1) > 0)).nonzero().squeeze(1)
-    if len(taught) == 0:
-        raise ValueError(
-            f"{scene.name}: no point has a teacher's feature; check poses, depth scale and the teacher's files"
-        )
-    _log.info("%s: %d of %d points are taught", scene.name, len(taught), len(scene))
+def taught_points(fused: FusedFeatures, most_points: int) -> Tensor:
+    """Returns at most most_points points that have a teacher's feature, ascending and always the same."""
+    taught = (fused.seen & (fused.features.abs().amax(dim=1) != 0)).nonzero().squeeze(1)
     if len(taught) > most_points:
         generator = torch.Generator().manual_seed(0)
         taught = taught[torch.randperm(len(taught), generator=generator)[:most_points].sort().values]
-    targets = torch.nn.functional.normalize(fused.features[taught], dim=1).to(torch.float16)
-    return Lesson(scene.name, features[taught].to(torch.float32), targets, len(scene))
+    return taught

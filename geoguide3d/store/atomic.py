@@ -61,3 +61,10 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def remove_leftovers(target: str | os.PathLike[str]) -> None:
+    """Removes the temporary files that killed processes left while they wrote target; nobody may be writing it now."""
+    target = Path(target)
+    for path in target.parent.glob(f".{target.stem}.????????{target.suffix}"):
+        path.unlink()

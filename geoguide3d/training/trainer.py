@@ -4,95 +4,107 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from geoguide3d.store.atomic import atomic_file
+from geoguide3d.training.checkpoint import named_settings, read_checkpoint, write_checkpoint
+from geoguide3d.training.log import Entry, TrainingLog
+from geoguide3d.training.processes import Processes
+from geoguide3d.training.run_folder import RunFolder
+from geoguide3d.training.schedule import Schedule
 
 Model = TypeVar("Model", bound=nn.Module)
-_LONGEST_GRADIENT = 5.0
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """What every training sets.
-
-    Args:
-        steps: optimiser steps.
-        learning_rate: highest learning rate (AdamW).
-        warm_up: steps until it is reached; afterwards it falls as a cosine.
-        weight_decay: of matrices and kernels.
-        average: decay of the moving average of the weights, which is what is kept.
-        seed: of weights and batches.
-        checkpoint_steps: steps from one checkpoint to the next.
-    """
-
-    steps: int = 10_000
-    learning_rate: float = 2e-3
-    warm_up: int = 200
-    weight_decay: float = 0.02
-    average: float = 0.998
-    seed: int = 0
-    checkpoint_steps: int = 250
-
-    def rate(self, step: int) -> float:
-        """Returns the learning rate of a step."""
-        if step < self.warm_up:
-            return self.learning_rate * (step + 1) / self.warm_up
-        progress = (step - self.warm_up) / max(1, self.steps - self.warm_up)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+_SPREAD = 0x9E3779B1  # 2^32 over the golden ratio: neighbouring parts get seeds far from each other
 
 
 class Trainer(ABC, Generic[Model]):
     """Trains a model by a loss that depends on the weights, the seed and the step alone: a resumed run is the same run.
+
+    A step has one part or more, such as scenes. Its loss is the mean over them, each is a forward and a backward pass
+    of its own, and processes share them, so that several scenes per step, accumulated gradients and several processes
+    are one and the same thing.
 
     Attributes:
         model: what is trained.
         averaged: what is kept: the moving average of its weights, in eval mode.
         step_count: steps taken.
         schedule: how.
+        parts: of each step.
+        processes: who share them.
     """
 
-    def __init__(self, model: Model, schedule: Schedule) -> None:
-        """Takes fresh networks, on the device to train on."""
+    def __init__(self, model: Model, schedule: Schedule, parts: int = 1, processes: Processes | None = None) -> None:
+        """Takes fresh networks, on the device to train on.
+
+        Raises:
+            ValueError: more processes than parts, so that some would have nothing to do.
+        """
+        self.processes = Processes() if processes is None else processes
+        if self.processes.count > parts:
+            raise ValueError(f"{self.processes.count} processes cannot share {parts} part(s) of a step; start fewer")
         self.model = model.train()
         self.averaged = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.step_count = 0
         self.schedule = schedule
-        self._optimizer = torch.optim.AdamW(
-            _parameter_groups(model, schedule.weight_decay), lr=schedule.learning_rate, fused=True
-        )
+        self.parts = parts
+        self._trained = [value for value in model.parameters() if value.requires_grad]
+        self._optimizer = schedule.make_optimizer(self._trained)
 
     @abstractmethod
-    def loss(self) -> Tensor:
-        """Returns the loss of step `step_count`, with a gradient."""
+    def terms(self, part: int) -> Mapping[str, Tensor]:
+        """Returns "loss", with a gradient, and what else is to be logged of one part of step `step_count`."""
+
+    def measured(self) -> Entry:
+        """Returns what is measured after step `step_count`, for the log; most steps measure nothing."""
+        return {}
 
     def shown(self) -> dict[str, str]:
         """Returns what the progress bar shows besides the loss."""
         return {}
 
-    def generator(self) -> torch.Generator:
-        """Returns the random numbers of step `step_count`, from their start."""
-        return torch.Generator().manual_seed(self.schedule.seed * 1_000_003 + self.step_count)
+    def settings(self) -> dict[str, str]:
+        """Returns by name all that a resumed run must have in common with the one it goes on with."""
+        return named_settings(self.schedule)
 
-    def step(self) -> float:
-        """Takes one optimiser step and returns its loss."""
+    def generator(self, part: int = 0) -> torch.Generator:
+        """Returns the random numbers of a part of step `step_count`, from their start, whichever process asks."""
+        # torch's generator reads 32 bits of its seed.
+        return torch.Generator().manual_seed(
+            (self.schedule.seed * 1_000_003 + self.step_count + part * _SPREAD) % 2**32
+        )
+
+    def step(self) -> Entry:
+        """Takes one optimiser step and returns its terms, means over the parts that have them.
+
+        Raises:
+            ValueError: the loss is not finite; the weights are those of before.
+        """
         for group in self._optimizer.param_groups:
             group["lr"] = self.schedule.rate(self.step_count)
-        loss = self.loss()
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.model.parameters(), _LONGEST_GRADIENT)
+        own: list[tuple[int, Entry]] = []
+        for part in range(self.processes.rank, self.parts, self.processes.count):
+            terms = self.terms(part)
+            (terms["loss"] / self.parts).backward()  # type: ignore[no-untyped-call]
+            own.append((part, {name: float(value.detach()) for name, value in terms.items()}))
+        terms_of_step = _means([terms for _, terms in sorted(self.processes.gather(own), key=lambda pair: pair[0])])
+        if not math.isfinite(terms_of_step["loss"]):
+            raise ValueError(
+                f"step {self.step_count + 1}: the loss is {terms_of_step['loss']}; lower training.learning_rate, now "
+                f"{self.schedule.learning_rate}, or look for features that are not finite"
+            )
+        self._add_up_gradients()
+        nn.utils.clip_grad_norm_(self._trained, self.schedule.longest_gradient)
         self._optimizer.step()
         self.step_count += 1
         self._average()
-        return float(loss.detach())
+        return terms_of_step
 
     def state_dict(self) -> dict[str, Any]:
         """Returns everything that a resumed run needs."""
@@ -110,6 +122,12 @@ class Trainer(ABC, Generic[Model]):
         self.averaged.load_state_dict(state["averaged"])
         self._optimizer.load_state_dict(state["optimizer"])
 
+    def _add_up_gradients(self) -> None:
+        for value in self._trained:
+            if value.grad is None:  # what no part of this step used, though another process may have
+                value.grad = torch.zeros_like(value)
+        self.processes.add_up([value.grad for value in self._trained if value.grad is not None])
+
     @torch.no_grad()
     def _average(self) -> None:
         # Early on the average forgets faster, or the random start would stay in it.
@@ -122,24 +140,57 @@ class Trainer(ABC, Generic[Model]):
                 kept.copy_(trained[name])
 
 
-def train(trainer: Trainer[Any], checkpoint: Path) -> None:
-    """Trains to the end, from the checkpoint where there is one."""
-    steps = trainer.schedule.steps
-    if checkpoint.is_file():
-        trainer.load_state_dict(torch.load(checkpoint, weights_only=True))
-    shown = math.nan
-    with tqdm(total=steps, initial=trainer.step_count, desc="training", unit="step") as bar:
-        while trainer.step_count < steps:
-            loss = trainer.step()
-            shown = loss if math.isnan(shown) else 0.98 * shown + 0.02 * loss
-            bar.set_postfix(loss=f"{shown:.3f}", **trainer.shown(), refresh=False)
-            bar.update()
-            if trainer.step_count % trainer.schedule.checkpoint_steps == 0 or trainer.step_count == steps:
-                with atomic_file(checkpoint) as temporary:
-                    torch.save(trainer.state_dict(), temporary)
+def train(trainer: Trainer[Any], run: RunFolder | None) -> list[Entry]:
+    """Trains to the end, from the run's checkpoint where there is one, and returns the log; None keeps no files.
+
+    Raises:
+        ValueError: the checkpoint is damaged or of other settings, or the loss is not finite.
+        OSError: a checkpoint or the log cannot be written; the checkpoint of before is untouched.
+    """
+    schedule, processes = trainer.schedule, trainer.processes
+    log = _open_log(schedule, run if processes.writes else None)
+    _resume(trainer, log, run)
+    bar = tqdm(total=schedule.steps, initial=trainer.step_count, desc="training", unit="step",
+               disable=None if processes.writes else True)  # fmt: skip
+    shown, began = math.nan, time.perf_counter()
+    while trainer.step_count < schedule.steps:
+        rate = schedule.rate(trainer.step_count)
+        terms = trainer.step()
+        count, last = trainer.step_count, trainer.step_count == schedule.steps
+        log.add(count, terms, rate, last)
+        if measured := trainer.measured():
+            log.write({"step": count, **measured})
+        shown = terms["loss"] if math.isnan(shown) else 0.98 * shown + 0.02 * terms["loss"]
+        bar.set_postfix(loss=f"{shown:.3f}", **trainer.shown(), refresh=False)
+        bar.update()
+        began, seconds = time.perf_counter(), time.perf_counter() - began
+        log.show(count, seconds_per_step=seconds)
+        if run is not None and processes.writes and (count % schedule.checkpoint_steps == 0 or last):
+            state = {**trainer.state_dict(), "settings": trainer.settings(), "log": log.state_dict()}
+            write_checkpoint(run.checkpoint, state)
+    bar.close()
+    log.close()
+    return log.entries
 
 
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    matrices = [value for value in model.parameters() if value.ndim > 1]
-    others = [value for value in model.parameters() if value.ndim <= 1]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+def _open_log(schedule: Schedule, run: RunFolder | None) -> TrainingLog:
+    if run is None:
+        return TrainingLog(None, schedule.log_every)
+    return TrainingLog(run.log, schedule.log_every, run.tensorboard if schedule.tensorboard else None)
+
+
+def _resume(trainer: Trainer[Any], log: TrainingLog, run: RunFolder | None) -> None:
+    """Brings trainer and log to where the checkpoint is, which the first process reads for all."""
+    state = None
+    if run is not None and trainer.processes.writes and run.checkpoint.is_file():
+        state = read_checkpoint(run.checkpoint, trainer.settings())
+    state = trainer.processes.from_first(state)
+    if state is not None:
+        trainer.load_state_dict(state)
+    log.restart(trainer.step_count, None if state is None else state["log"])
+
+
+def _means(parts: list[Entry]) -> Entry:
+    names = dict.fromkeys(name for terms in parts for name in terms)
+    given = {name: [terms[name] for terms in parts if name in terms] for name in names}
+    return {name: math.fsum(values) / len(values) for name, values in given.items()}

@@ -13,7 +13,7 @@ import pytest
 from geoguide3d.cli.distill import main
 
 TOOL = Path(__file__).parents[2] / "tools" / "distill.py"
-FILES = ["adapter.safetensors", "config.json", "config.yaml", "text_table.npz", "training.jsonl"]
+FILES = ["adapter.safetensors", "checkpoint.pt", "config.json", "config.yaml", "text_table.npz", "training.jsonl"]
 
 
 def failure(capsys: pytest.CaptureFixture[str], *words: str) -> str:

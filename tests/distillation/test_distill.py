@@ -3,44 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from geoguide3d.distillation.adapter import Adapter
 from geoguide3d.distillation.distill import TrainingSettings, distill
 from geoguide3d.distillation.lessons import Lesson
-
-SETTINGS = TrainingSettings(steps=160, points_per_step=128, learning_rate=3e-3, hidden_channels=32, log_every=60)
-DIRECTIONS = torch.eye(6)[:3]
-
-
-def lesson(kind: int, count: int = 200, offset: float = 0.0) -> Lesson:
-    """Points of one class, told from others by a channel of small scale beside one of large scale."""
-    generator = torch.Generator().manual_seed(kind)
-    features = torch.randn(count, 4, generator=generator) * torch.tensor([1e-3, 1e3, 1.0, 0.0]) + offset
-    features[:, 0] += 1e-2 * kind
-    return Lesson(f"kind {kind}", features, DIRECTIONS[kind].expand(count, -1).to(torch.float16), 2 * count)
+from geoguide3d.distillation.plain import PlainObjective
+from geoguide3d.distillation.validation import Validation, ValidationScene
+from geoguide3d.training.run_folder import RunFolder
+from tests.distillation.lessons import DIRECTIONS, SETTINGS, lesson, three_lessons
 
 
 @pytest.fixture(scope="module")
 def lessons() -> list[Lesson]:
-    return [lesson(0), lesson(1, count=50), lesson(2)]
+    return three_lessons()
 
 
 def test_separable_classes_are_learnt(lessons: list[Lesson]) -> None:
-    distilled = distill(lessons, SETTINGS)
+    distilled = distill(lessons, SETTINGS, PlainObjective)
     assert distilled.final_cosine > 0.98
     for one in lessons:
-        cosines = torch.nn.functional.cosine_similarity(distilled.adapter(one.features), one.targets.float())
-        assert cosines.min() > 0.9
+        said = distilled.adapter(one.feature_rows(one.taught))
+        assert torch.nn.functional.cosine_similarity(said, one.target_rows(slice(None))).min() > 0.9
     assert not distilled.adapter.training
 
 
 def test_the_same_settings_give_the_same_bytes_and_another_seed_others(lessons: list[Lesson]) -> None:
     torch.manual_seed(1)
-    first = distill(lessons, SETTINGS)
+    first = distill(lessons, SETTINGS, PlainObjective)
     torch.manual_seed(2)  # what the caller draws does not matter
-    second, other = distill(lessons, SETTINGS), distill(lessons, replace(SETTINGS, seed=1))
+    second, other = (distill(lessons, settings, PlainObjective) for settings in (SETTINGS, replace(SETTINGS, seed=1)))
     assert first.log == second.log != other.log
     states = [run.adapter.state_dict() for run in (first, second, other)]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
@@ -49,34 +44,114 @@ def test_the_same_settings_give_the_same_bytes_and_another_seed_others(lessons: 
 
 def test_the_random_state_of_the_caller_is_left_alone(lessons: list[Lesson]) -> None:
     state = torch.get_rng_state()
-    distill(lessons, replace(SETTINGS, steps=1))
+    distill(lessons, replace(SETTINGS, steps=1), PlainObjective)
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_every_scene_is_seen_once_per_epoch(lessons: list[Lesson]) -> None:
+    seen: list[int] = []
+
+    class Notes(PlainObjective):
+        def forward(self, semantic, sample, generator):  # type: ignore[no-untyped-def]
+            seen.append(int(sample.targets[sample.taught][0].argmax()))
+            return super().forward(semantic, sample, generator)
+
+    distill(lessons, replace(SETTINGS, steps=6, scenes_per_step=2), Notes)
+    epochs = [seen[start : start + 3] for start in range(0, 12, 3)]
+    assert [sorted(epoch) for epoch in epochs] == [[0, 1, 2]] * 4
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
 def test_inputs_are_standardised_by_all_lessons_together(lessons: list[Lesson]) -> None:
-    adapter = distill(lessons, replace(SETTINGS, steps=1)).adapter
-    features = torch.cat([one.features for one in lessons])
-    torch.testing.assert_close(adapter.input_mean, features.mean(dim=0))
+    adapter = distill(lessons, replace(SETTINGS, steps=1), PlainObjective).adapter
+    features = torch.cat([one.feature_rows(slice(None)) for one in lessons]).double()
+    torch.testing.assert_close(adapter.input_mean.double(), features.mean(dim=0), rtol=1e-6, atol=1e-6)
     expected = features.std(dim=0, correction=0)
-    torch.testing.assert_close(adapter.input_scale[:3], expected[:3])
+    torch.testing.assert_close(adapter.input_scale.double()[:3], expected[:3], rtol=1e-6, atol=0)
     assert adapter.input_scale[3] == 1  # the channel that does not vary
 
 
+def test_the_objective_gets_the_mean_unit_target_and_the_adapter_what_it_centres_by(lessons: list[Lesson]) -> None:
+    class Centred(PlainObjective):
+        def __init__(self, geometric_channels: int, semantic_channels: int, semantic_mean: torch.Tensor) -> None:
+            super().__init__(geometric_channels, semantic_channels, semantic_mean)
+            self.semantic_mean = semantic_mean
+
+    counts = torch.tensor([float(len(one.taught)) for one in lessons])
+    expected = (counts[:, None] * DIRECTIONS).sum(dim=0) / counts.sum()
+    centred = distill(lessons, replace(SETTINGS, steps=1), Centred).adapter
+    torch.testing.assert_close(centred.semantic_mean, expected)
+    assert not distill(lessons, replace(SETTINGS, steps=1), PlainObjective).adapter.semantic_mean.any()
+
+
 def test_the_log_covers_every_step(lessons: list[Lesson]) -> None:
-    log = distill(lessons, SETTINGS).log
+    log = distill(lessons, SETTINGS, PlainObjective).log
     assert [entry["step"] for entry in log] == [60, 120, 160]
     assert log[0]["loss"] > log[1]["loss"] > log[2]["loss"]
     assert 0 < log[-1]["learning_rate"] < log[0]["learning_rate"] < SETTINGS.learning_rate
 
 
+def test_scenes_of_one_step_are_the_same_as_steps_that_add_up(lessons: list[Lesson]) -> None:
+    """A step of three scenes moves the weights by the mean of the three scenes' gradients."""
+    settings = replace(SETTINGS, steps=1, scenes_per_step=3, points_per_step=3000, average=0.0)
+
+    class Together(PlainObjective):
+        def forward(self, semantic, sample, generator):  # type: ignore[no-untyped-def]
+            gradient = torch.autograd.grad(super().forward(semantic, sample, generator)["loss"], semantic)[0]
+            given[int(sample.targets[sample.taught][0].argmax())] = gradient
+            return super().forward(semantic, sample, generator)
+
+    given: dict[int, torch.Tensor] = {}
+    log = distill(lessons, settings, Together).log
+    fresh = Adapter(4, 6, settings.hidden_channels)
+    assert set(given) == {0, 1, 2}
+    assert [gradient.shape for gradient in given.values()] == [(len(lessons[kind]), 6) for kind in given]
+    assert fresh.sizes["in_channels"] == 4
+    assert log[0]["loss"] > 0
+
+
+def test_bf16_learns_as_well(lessons: list[Lesson]) -> None:
+    full, half = (distill(lessons, replace(SETTINGS, precision=kind), PlainObjective) for kind in ("float32", "bf16"))
+    assert full.log != half.log
+    assert half.final_cosine > 0.98
+    assert half.adapter.project.weight.dtype == torch.float32
+
+
+def test_validation_is_measured_while_training(lessons: list[Lesson], tmp_path: Path) -> None:
+    kinds = [torch.full((len(one),), kind) for kind, one in enumerate(lessons)]
+    scenes = [ValidationScene(one.name, one.features, kind) for one, kind in zip(lessons, kinds, strict=True)]
+    distilled = distill(lessons, SETTINGS, PlainObjective, RunFolder(tmp_path), Validation(scenes, DIRECTIONS, 80))
+    measured = [entry for entry in distilled.log if "validation_mean_iou" in entry]
+    assert [entry["step"] for entry in measured] == [80, 160]
+    assert measured[-1]["validation_mean_iou"] > 0.95
+    assert measured[-1]["validation_mean_accuracy"] > 0.95
+
+
 def test_lessons_must_share_their_widths(lessons: list[Lesson]) -> None:
     with pytest.raises(ValueError, match="share their widths"):
-        distill([], SETTINGS)
+        distill([], SETTINGS, PlainObjective)
+    narrow = replace(lessons[1], features=lessons[1].feature_rows(slice(None))[:, :3])
     with pytest.raises(ValueError, match=r"\[\(3, 6\), \(4, 6\)\]"):
-        distill([lessons[0], replace(lessons[1], features=lessons[1].features[:, :3])], SETTINGS)
+        distill([lessons[0], narrow], SETTINGS, PlainObjective)
 
 
-@pytest.mark.parametrize("name", ["steps", "points_per_step", "learning_rate", "hidden_channels", "log_every"])
+@pytest.mark.parametrize(
+    "name", ["steps", "points_per_step", "scenes_per_step", "learning_rate", "hidden_channels", "log_every"]
+)
 def test_numbers_must_be_positive(name: str) -> None:
     with pytest.raises(ValueError, match=f"training.{name} must be positive, got 0"):
         replace(SETTINGS, **{name: 0})
+
+
+def test_every_scene_of_a_step_needs_a_point() -> None:
+    with pytest.raises(ValueError, match=r"points_per_step must be at least training.scenes_per_step, got 3 and 4"):
+        TrainingSettings(points_per_step=3, scenes_per_step=4)
+
+
+def test_a_loss_that_is_not_finite_is_told(lessons: list[Lesson]) -> None:
+    class Broken(PlainObjective):
+        def forward(self, semantic, sample, generator):  # type: ignore[no-untyped-def]
+            return {"loss": semantic.sum() * torch.nan}
+
+    with pytest.raises(ValueError, match=r"step 1: the loss is nan; lower training.learning_rate"):
+        distill([lesson(0)], SETTINGS, Broken)

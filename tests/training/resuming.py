@@ -9,20 +9,31 @@ from typing import Any
 import pytest
 import torch
 
+from geoguide3d.training.log import Entry
+from geoguide3d.training.run_folder import RunFolder
 from geoguide3d.training.trainer import Trainer, train
 
 
 def assert_resumes(make: Callable[[], Trainer[Any]], stop_after: int, folder: Path) -> None:
-    """Compares two fresh trainers of one schedule: one trains to its end, the other is stopped and resumed."""
+    """Compares two fresh trainers of one schedule with a checkpoint before stop_after: one is stopped and resumed."""
     whole = make()
-    train(whole, folder / "whole.pt")
+    whole_log = train(whole, None)
 
     stopped = make()
-    for _ in range(stop_after):
-        stopped.step()
-    torch.save(stopped.state_dict(), folder / "stopped.pt")
+    step = stopped.step
+
+    def stops() -> Entry:
+        if stopped.step_count == stop_after:
+            raise KeyboardInterrupt
+        return step()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stopped, "step", stops)
+        with pytest.raises(KeyboardInterrupt):
+            train(stopped, RunFolder(folder))
+    assert RunFolder(folder).checkpoint.is_file()
     resumed = make()
-    train(resumed, folder / "stopped.pt")
+    assert train(resumed, RunFolder(folder)) == whole_log
 
     assert resumed.step_count == whole.schedule.steps > stop_after
     for kept in ("model", "averaged"):
@@ -43,7 +54,7 @@ def assert_command_resumes(
     main(["--output", str(whole), *words])
     step = trainer.step
 
-    def stops(self: Trainer[Any]) -> float:
+    def stops(self: Trainer[Any]) -> Entry:
         if self.step_count == 3:
             raise KeyboardInterrupt
         return step(self)

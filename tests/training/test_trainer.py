@@ -8,15 +8,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geoguide3d.training.trainer import Schedule, Trainer, train
+from geoguide3d.training.run_folder import RunFolder
+from geoguide3d.training.schedule import Schedule
+from geoguide3d.training.trainer import Trainer, train
 
 
 class Fit(Trainer[nn.Linear]):
     """Learns to add two numbers."""
 
-    def loss(self) -> Tensor:
-        x = torch.randn(16, 2, generator=self.generator())
-        return (self.model(x) - x.sum(dim=1, keepdim=True)).square().mean()
+    def terms(self, part: int) -> dict[str, Tensor]:
+        x = torch.randn(16, 2, generator=self.generator(part))
+        return {"loss": (self.model(x) - x.sum(dim=1, keepdim=True)).square().mean()}
 
 
 def fit(**changes: float) -> Fit:
@@ -37,33 +39,33 @@ def test_the_rate_rises_then_falls_to_nothing() -> None:
 
 def test_learns_and_stops_at_the_end(tmp_path: Path) -> None:
     run = fit(steps=150)
-    before = float(run.loss().detach())
-    train(run, tmp_path / "checkpoint.pt")
+    before = float(run.terms(0)["loss"].detach())
+    train(run, RunFolder(tmp_path))
     assert run.step_count == 150
-    assert float(run.loss().detach()) < 0.05 * before
+    assert float(run.terms(0)["loss"].detach()) < 0.05 * before
     again = fit(steps=150)
-    train(again, tmp_path / "checkpoint.pt")  # a finished run is only read
+    train(again, RunFolder(tmp_path))  # a finished run is only read
     assert again.step_count == 150
     assert torch.equal(again.averaged.weight, run.averaged.weight)
 
 
 def test_a_run_stopped_between_checkpoints_ends_in_the_same_weights(tmp_path: Path) -> None:
     whole = fit()
-    train(whole, tmp_path / "whole.pt")
+    whole_log = train(whole, None)
 
     class Stops(Fit):
-        def loss(self) -> Tensor:
+        def terms(self, part: int) -> dict[str, Tensor]:
             if self.step_count == 17:
                 raise KeyboardInterrupt
-            return super().loss()
+            return super().terms(part)
 
     torch.manual_seed(0)
     stopped = Stops(nn.Linear(2, 1), whole.schedule)
     with pytest.raises(KeyboardInterrupt):
-        train(stopped, tmp_path / "stopped.pt")
-    assert torch.load(tmp_path / "stopped.pt", weights_only=True)["step"] == 10
+        train(stopped, RunFolder(tmp_path))
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 10
     resumed = fit()
-    train(resumed, tmp_path / "stopped.pt")
+    assert train(resumed, RunFolder(tmp_path)) == whole_log
     for kept in ("model", "averaged"):
         for name, value in whole.state_dict()[kept].items():
             assert torch.equal(value, resumed.state_dict()[kept][name])

@@ -15,7 +15,9 @@ from geoguide3d.backbones.room_net.clouds import TrainingRooms
 from geoguide3d.backbones.room_net.network import RoomNetConfig
 from geoguide3d.backbones.room_net.objective import Objective, Pretraining
 from geoguide3d.backbones.room_net.weights import write_room_net
-from geoguide3d.training.trainer import Schedule, Trainer, train
+from geoguide3d.training.run_folder import open_run
+from geoguide3d.training.schedule import Schedule
+from geoguide3d.training.trainer import Trainer, train
 
 _ROOMS_FOR_STATISTICS, _CALIBRATING_ROOMS = 40, 24
 
@@ -53,21 +55,21 @@ class RoomNetTrainer(Trainer[Pretraining]):
         super().__init__(Pretraining(sizes, mean, deviation.clamp(min=1e-4)), config)
         self._rooms, self._sizes, self._config = rooms, sizes, config
 
-    def loss(self) -> Tensor:
+    def terms(self, part: int) -> dict[str, Tensor]:
         """Returns the loss of the views of this step."""
-        config, generator = self._config, self.generator()
+        config, generator = self._config, self.generator(part)
         drawn = torch.randint(len(self._rooms), (config.sampling.rooms,), generator=generator).tolist()
         rooms = [self._rooms[number] for number in drawn]
         batch = make_batch(rooms, config.augmentation, config.sampling, self._sizes.voxel_size_m, generator)
-        loss: Tensor = self.model(batch, config.objective, generator)
-        return loss
+        return {"loss": self.model(batch, config.objective, generator)}
 
 
 def train_weights(clouds: Path, count: int, output: Path, sizes: RoomNetConfig, config: PretrainingConfig) -> Path:
     """Trains on the folder's first rooms and returns the weights file that it wrote, beside a checkpoint."""
     rooms = TrainingRooms(clouds, count)
     trainer = RoomNetTrainer(rooms, sizes, config)
-    train(trainer, output / "checkpoint.pt")
+    with open_run(output, trainer.processes) as run:
+        train(trainer, run)
     calibrate(trainer.averaged.network, rooms[:_CALIBRATING_ROOMS], sizes.voxel_size_m)
     weights = output / "room_net.safetensors"
     write_room_net(weights, trainer.averaged.network, sizes)

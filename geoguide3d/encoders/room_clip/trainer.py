@@ -22,7 +22,9 @@ from geoguide3d.encoders.room_clip.objective import (
 )
 from geoguide3d.encoders.room_clip.vocabulary import Vocabulary, split_words
 from geoguide3d.encoders.room_clip.weights import write_room_clip
-from geoguide3d.training.trainer import Schedule, Trainer, train
+from geoguide3d.training.run_folder import open_run
+from geoguide3d.training.schedule import Schedule
+from geoguide3d.training.trainer import Trainer, train
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,9 @@ class RoomClipTrainer(Trainer[RoomClip]):
         """Returns the cosine from which on a prompt counts as meant."""
         return {"relevant": f"{self.model.relevant_cosine():.3f}"}
 
-    def loss(self) -> Tensor:
+    def terms(self, part: int) -> dict[str, Tensor]:
         """Returns the loss of the images and captions of this step."""
-        config, generator = self.config, self.generator()
+        config, generator = self.config, self.generator(part)
         rng = random.Random(f"{config.seed} {self.step_count}")
         rows = torch.randint(len(self._frames), (config.batch,), generator=generator)
         images = self._frames.images[rows].to(self._device).float() / 255.0
@@ -90,7 +92,8 @@ class RoomClipTrainer(Trainer[RoomClip]):
         weights = torch.ones(len(pixels))
         if self.step_count >= config.balance_from:
             weights = balancing_weights([things[row].category for row in thing_of_pixel.tolist()])
-        return caption_loss(self.model, features, texts, truth.to(self._device), weights.to(self._device))
+        loss = caption_loss(self.model, features, texts, truth.to(self._device), weights.to(self._device))
+        return {"loss": loss}
 
 
 def train_weights(
@@ -103,7 +106,8 @@ def train_weights(
     torch.manual_seed(config.seed)
     model = RoomClip(sizes, len(vocabulary)).to(device)
     trainer = RoomClipTrainer(model, frames, writer, vocabulary, config)
-    train(trainer, output / "checkpoint.pt")
+    with open_run(output, trainer.processes) as run:
+        train(trainer, run)
     weights = output / "room_clip.safetensors"
     write_room_clip(weights, trainer.averaged, sizes, vocabulary)
     return weights

@@ -1,0 +1,67 @@
+"""Which points of a scene one step sees."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from geoguide3d.distillation.lessons import Lesson
+from geoguide3d.distillation.sample import Sample
+
+
+def draw(lesson: Lesson, most_points: int, generator: torch.Generator) -> Sample:
+    """Returns a sample of at most most_points points, taught and untaught ones, in the order of the scene.
+
+    A scene of no more points is taken whole. Of a larger one whole superpoints are taken in random order, each as
+    likely, until there are most_points; the last one is cut at random to fit. Without superpoints, points are drawn.
+    (SAS draws 20,000 points, not superpoints, so that most superpoints are seen in part: `run/distill_sp.py`.)
+    """
+    points = _drawn_points(lesson, most_points, generator)
+    place = torch.full((len(lesson),), -1)
+    place[lesson.taught] = torch.arange(len(lesson.taught))
+    rows = place[points]
+    taught = rows >= 0
+    targets = torch.zeros(len(points), lesson.semantic_channels)
+    targets[taught] = lesson.target_rows(rows[taught])
+    superpoints = None if lesson.superpoints is None else _counted_anew(lesson.superpoints[points])
+    masks = None if lesson.masks is None else lesson.masks.of_points(points)
+    return Sample(lesson.feature_rows(points), targets, taught, superpoints, masks)
+
+
+def moved(sample: Sample, device: torch.device) -> Sample:
+    """Returns the sample on a device."""
+    if device.type == "cpu":
+        return sample
+    superpoints = None if sample.superpoints is None else sample.superpoints.to(device)
+    masks = None if sample.masks is None else sample.masks.to(device)
+    parts = {name: getattr(sample, name).to(device) for name in ("geometric", "targets", "taught")}
+    return replace(sample, superpoints=superpoints, masks=masks, **parts)
+
+
+def _drawn_points(lesson: Lesson, most_points: int, generator: torch.Generator) -> Tensor:
+    """Returns (P,) int64 points, ascending."""
+    count, superpoints = len(lesson), lesson.superpoints
+    if count <= most_points:
+        return torch.arange(count)
+    if superpoints is None:
+        return torch.randperm(count, generator=generator)[:most_points].sort().values
+    sizes = torch.bincount(superpoints)
+    order = torch.randperm(len(sizes), generator=generator)
+    before = sizes[order].cumsum(0) - sizes[order]  # points in front of each superpoint
+    whole = torch.zeros(len(sizes), dtype=torch.bool)
+    whole[order] = before + sizes[order] <= most_points
+    taken = whole[superpoints]
+    missing = most_points - int(taken.sum())
+    if missing:
+        last = order[(~whole[order]).nonzero()[0]]
+        members = (superpoints == last).nonzero().squeeze(1)
+        taken[members[torch.randperm(len(members), generator=generator)[:missing]]] = True
+    return taken.nonzero().squeeze(1)
+
+
+def _counted_anew(ids: Tensor) -> Tensor:
+    """Returns ids contiguous from 0, in the order of the old ones."""
+    anew: Tensor = torch.unique(ids, return_inverse=True)[1]
+    return anew

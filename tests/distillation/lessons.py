@@ -1,0 +1,24 @@
+"""Small scenes of one class each, told apart by a channel of small scale beside one of large scale."""
+
+from __future__ import annotations
+
+import torch
+
+from geoguide3d.distillation.distill import TrainingSettings
+from geoguide3d.distillation.lessons import Lesson
+
+SETTINGS = TrainingSettings(steps=160, points_per_step=128, learning_rate=3e-3, hidden_channels=32, log_every=60)
+DIRECTIONS = torch.eye(6)[:3]
+
+
+def lesson(kind: int, count: int = 200) -> Lesson:
+    """Every second point is taught, targets are 3 long."""
+    generator = torch.Generator().manual_seed(kind)
+    features = torch.randn(count, 4, generator=generator) * torch.tensor([1e-3, 1e3, 1.0, 0.0])
+    features[:, 0] += 1e-2 * kind
+    taught = torch.arange(0, count, 2)
+    return Lesson(f"kind {kind}", features, taught, 3 * DIRECTIONS[kind].expand(len(taught), -1).to(torch.float16))
+
+
+def three_lessons() -> list[Lesson]:
+    return [lesson(0), lesson(1, count=50), lesson(2)]
