@@ -20,8 +20,6 @@ from geoguide3d.ops import edge_weights, felzenszwalb, knn, mesh_edges
 NEIGHBORS = 10
 REACH = 3.0  # in median edge lengths
 CLOUD_COLOR_WEIGHT = 1.0
-# Narrower than `normals_from_neighbors` has them where points are sparse, because edges between surfaces must stay
-# sharp, and of more points where they are dense, because a depth sensor's noise must average out.
 _NORMAL_NEIGHBORS, _NORMAL_RADIUS_M = 100, 0.03
 _EDGES_PER_CHUNK = 1 << 20
 
@@ -91,7 +89,7 @@ def superpoints_of_cloud(
 
     Args:
         points: (N, 3) float32, finite, metres where normals are missing, else any unit.
-        normals: (N, 3) float32 unit vectors. None: estimated from the 100 nearest points within 3 cm (at least six).
+        normals: (N, 3) float32 unit vectors. None: `local_normals`.
         settings, colors: as in `superpoints_of_mesh`; a color_weight of None is 1 where there are colours.
 
     Raises:
@@ -103,8 +101,7 @@ def superpoints_of_cloud(
         raise ValueError("sided superpoints need normals whose side is known: give them, or leave sided off")
     edges = neighbor_edges(points, settings.neighbors, settings.reach)
     if normals is None:
-        some = len(points) > 0
-        normals = normals_from_neighbors(points, _NORMAL_NEIGHBORS, _NORMAL_RADIUS_M) if some else points
+        normals = local_normals(points)
     elif normals.shape != points.shape:
         raise ValueError(f"normals must be {tuple(points.shape)} as points are, got {tuple(normals.shape)}")
     weights = edge_weights(points, normals, edges) if settings.sided else unsided_weights(normals, edges)
@@ -112,6 +109,20 @@ def superpoints_of_cloud(
     color_weight = default if settings.color_weight is None else settings.color_weight
     weights = _with_colors(weights, edges, points, colors, color_weight)
     return felzenszwalb(edges, weights, len(points), settings.k_threshold, settings.min_size)
+
+
+def local_normals(points: Tensor) -> Tensor:
+    """Returns (N, 3) float32 unit normals of a cloud from the 100 nearest points within 3 cm (at least six).
+
+    `normals_from_neighbors` by itself takes 30 within 10 cm. Where points are sparse, this is narrower, so that edges
+    between surfaces stay sharp; where they are dense, it takes more, so that the noise of a depth sensor averages out.
+
+    Args:
+        points: (N, 3) any float dtype, finite, metres.
+    """
+    if len(points) == 0:
+        return points.to(torch.float32)
+    return normals_from_neighbors(points, _NORMAL_NEIGHBORS, _NORMAL_RADIUS_M)
 
 
 def unsided_weights(normals: Tensor, edges: Tensor) -> Tensor:
