@@ -30,7 +30,8 @@ class SuperpointSettings:
 
     Args:
         k_threshold: `kThresh` of the segmentator, in units of edge weights: greater means larger superpoints.
-        min_size: `segMinVerts` of the segmentator, in points: smaller superpoints are joined to a neighbour.
+        min_size: `segMinVerts` of the segmentator, in points: smaller superpoints are joined to a neighbour. Where
+            points are 2 cm apart, 20 keeps things for which 60 is too coarse (benchmarks/superpoints.py, rooms).
         color_weight: an edge weighs what its normals say and color_weight times the squared distance of its ends'
             RGB colours in [0, 1]. 0: geometry alone, as published. None: 0 on meshes and 1 on clouds with colours.
             At 1, a step of 0.1 in every channel counts as much as a concave fold of a mesh by 14 degrees.
