@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from geoguide3d.scenes.openscene_files import read_openscene
 from geoguide3d.scenes.ply import read_ply
 from geoguide3d.scenes.raw_points import INSTANCE_NAMES, LABEL_NAMES, Array, RawPoints
 from geoguide3d.scenes.scene import Scene
@@ -22,10 +23,11 @@ _GLTF_UP = np.array([0.0, 1.0, 0.0])  # glTF 2.0, section 3.4: "+Y is up"
 def read_scene(path: str | os.PathLike[str]) -> Scene:
     """Reads a point file, or the one point file of a folder, as a Scene.
 
-    .ply as `read_ply` does; .npz with the arrays of `RawPoints` under their names; .obj (v and f lines); and through
-    Open3D .pcd, .off, .stl (three vertices per triangle), .glb and .gltf (y up, as their standard says). Points stay
-    in the file's order, except that Open3D lists those of .stl, .glb and .gltf triangle by triangle or node by node and
-    leaves out vertices without a triangle. Textures are not read.
+    .ply as `read_ply` does; .pth as `read_openscene` does; .npz with the arrays of `RawPoints` under their names; .obj
+    (v and f lines); and through Open3D .pcd, .off, .stl (three vertices per triangle), .glb and .gltf (y up, as their
+    standard says). Points stay in the file's order, except that Open3D lists those of .stl, .glb and .gltf triangle by
+    triangle or node by node and leaves out vertices without a triangle. Textures are not read. In a folder, files of
+    torch (.pth) count where there is no other point file: beside one they are superpoints, masks or weights.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
@@ -47,6 +49,7 @@ def read_scene(path: str | os.PathLike[str]) -> Scene:
 
 def _point_file_in(folder: Path) -> Path:
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _READERS and file.is_file())
+    files = [file for file in files if file.suffix.lower() != ".pth"] or files
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "none"
         raise ValueError(
@@ -145,4 +148,5 @@ _READERS: dict[str, Callable[[Path], Scene]] = {
     ".stl": _read_mesh,
     ".glb": _read_mesh,
     ".gltf": _read_mesh,
+    ".pth": read_openscene,
 }
