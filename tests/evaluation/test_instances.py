@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -133,7 +134,7 @@ def test_random_scenes_score_as_the_plain_evaluation(seed: int) -> None:
         instances[instances < 0] = -1
         starts = torch.randint(0, 2900, (15,), generator=generator)
         ranges = [(int(s), int(s) + int(torch.randint(50, 600, (1,), generator=generator))) for s in starts]
-        ranges += [(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        ranges += [(int(a), int(b)) for a, b in pairwise(edges)]
         points = torch.arange(3000)
         dense = torch.stack([(points >= start) & (points < end) for start, end in ranges])
         scores = torch.randint(0, 8, (len(ranges),), generator=generator) / 8
