@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -125,6 +126,30 @@ class PointMasks:
         return cls(offsets, dense.nonzero()[:, 1], dense.shape[1], scores)
 
     @classmethod
+    def from_lists(cls, lists: Sequence[Tensor], point_count: int, scores: Tensor | None = None) -> PointMasks:
+        """Returns the masks whose points are given, one (n,) int64 list per mask, ascending."""
+        ids = torch.cat([torch.zeros(0, dtype=torch.int64), *lists])
+        sizes = torch.tensor([0, *(len(points) for points in lists)])
+        return cls(sizes.cumsum(0), ids, point_count, scores)
+
+    @classmethod
+    def from_pairs(
+        cls,
+        masks: Tensor,  # (E,) int64
+        points: Tensor,  # (E,) int64
+        mask_count: int,
+        point_count: int,
+        scores: Tensor | None = None,  # (M,)
+    ) -> PointMasks:
+        """Returns the masks that hold the pairs (mask, point), each at most once and by ascending points.
+
+        Raises:
+            ValueError: pairs that break these rules, or a mask or a point out of range.
+        """
+        order, offsets = csr_transpose(masks, None, mask_count)
+        return cls(offsets, points[order], point_count, scores)
+
+    @classmethod
     def from_labels(
         cls,
         labels: Tensor,  # (N,)
@@ -138,5 +163,4 @@ class PointMasks:
         """
         members = (labels > none).nonzero().squeeze(1)
         names, index = torch.unique(labels[members], return_inverse=True)
-        order, offsets = csr_transpose(index, None, len(names))
-        return cls(offsets, members[order], len(labels))
+        return cls.from_pairs(index, members, len(names), len(labels))

@@ -46,6 +46,15 @@ def test_labels_become_one_mask_each(labels: Tensor) -> None:
     assert torch.equal(PointMasks.from_labels(labels).to_dense(), expected)
 
 
+@given(DENSE)
+def test_pairs_and_lists_become_the_same_masks(dense: Tensor) -> None:
+    points, masks = dense.T.nonzero().unbind(1)
+    paired = PointMasks.from_pairs(masks, points, *dense.shape)
+    listed = PointMasks.from_lists([row.nonzero().squeeze(1) for row in dense], dense.shape[1])
+    assert torch.equal(paired.to_dense(), dense)
+    assert torch.equal(listed.to_dense(), dense)
+
+
 def test_another_label_may_mean_none() -> None:
     assert PointMasks.from_labels(torch.tensor([0, 1, 2, 1]), none=0).to_dense().tolist() == [
         [False, True, False, True],
