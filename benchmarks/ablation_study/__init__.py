@@ -1,0 +1,1 @@
+"""What benchmarks/ablation.py does, step by step: rooms, rows, runs, report."""
