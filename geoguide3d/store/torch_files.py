@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,21 @@ def read_torch_file(path: Path) -> Any:
         ) from error
     except Exception as error:  # a damaged pickle fails in whatever instruction the damage makes
         raise ValueError(f"{path} is not a file of torch.save, or is damaged: {error}") from error
+    if any(array.dtype.hasobject or array.dtype.char not in _NUMBERS for array in _arrays(content)):
+        raise ValueError(f"{path} holds an array that is not of numbers, or is damaged")
     return content
+
+
+def _arrays(content: object) -> Iterator[np.ndarray[Any, Any]]:
+    """Gives the arrays inside of dictionaries, lists and tuples."""
+    if isinstance(content, np.ndarray):
+        yield content
+    elif isinstance(content, Mapping):
+        for value in content.values():
+            yield from _arrays(value)
+    elif isinstance(content, list | tuple):
+        for value in content:
+            yield from _arrays(value)
 
 
 def _no_bytes() -> bytes:

@@ -80,6 +80,19 @@ def test_whatever_the_damage_the_error_is_a_value_error(
             read_torch_file(path)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # numpy's, as the array is freed
+@pytest.mark.parametrize("flags", [1, 2, 4, 0x3F, 0x7F])
+def test_an_array_with_forged_flags_is_no_array_of_objects(tmp_path: Path, flags: int) -> None:
+    """numpy's own flag for objects is one byte of the pickle, behind the type's byte order, names and sizes."""
+    save(np.arange(3), tmp_path / "a.pth", as_zip=False)
+    before = b"(K\x03X\x01\x00\x00\x00<q\x0fNNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK"
+    content = (tmp_path / "a.pth").read_bytes()
+    assert content.count(before + b"\x00") == 1
+    (tmp_path / "a.pth").write_bytes(content.replace(before + b"\x00", before + bytes([flags])))
+    with contextlib.suppress(ValueError):
+        assert not read_torch_file(tmp_path / "a.pth").dtype.hasobject
+
+
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nothing\.pth"):
         read_torch_file(tmp_path / "nothing.pth")
