@@ -49,7 +49,7 @@ def test_a_missing_file_names_all_that_was_tried(root: Path) -> None:
 
 def test_one_scene_has_one_point_file(root: Path) -> None:
     wide = ScenePatterns(points=("scannet_3d/*/{scene}_vh_clean_2.pth",))
-    with pytest.raises(ValueError, match="has 2 files for its point file: .*superpoint.*narrower"):
+    with pytest.raises(ValueError, match=r"has 2 files for its point file: .*superpoint.*narrower"):
         read_named_scenes(listed(root, "scene0000_00"), root, wide)
 
 
