@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from geoguide3d.encoders.label_sets import LABEL_SETS, OPENSCENE_TEMPLATE
 from geoguide3d.encoders.room_clip import RoomClipTextEncoder
 from geoguide3d.fusion.fused_files import FusedFileSettings, fused_teacher, read_fused_rows
 from geoguide3d.scenes.named_scenes import SceneFiles, ScenePatterns, find_files, read_named_scenes
@@ -13,6 +18,8 @@ from geoguide3d.scenes.point_files import read_scene
 from geoguide3d.store.torch_files import read_torch_file
 from tests.end_to_end.openscene_layout import Layout, tensors_of, write_layout
 
+FOLDER = Path(__file__).parents[2] / "configs"
+CONFIGS = ("scannet_sas", "scannet_lseg", "scannet_openseg", "matterport_openseg", "nuscenes_openseg")
 SCANNET = ScenePatterns(
     points=("scannet_3d/train/{scene}_vh_clean_2.pth", "scannet_3d/val/{scene}_vh_clean_2.pth"),
     superpoints=("scannet_3d/superpoint/{scene}_vh_clean_2.pth",),
@@ -77,3 +84,30 @@ def test_chunks_are_united(layout: Layout, scenes: list[SceneFiles]) -> None:
     of_truth = torch.searchsorted(ids, rows.point_ids)
     assert torch.equal(ids[of_truth], rows.point_ids)
     assert torch.equal(features[of_truth], rows.features)
+
+
+def published(name: str) -> tuple[dict[str, Any], ScenePatterns, FusedFileSettings]:
+    config = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    patterns = ScenePatterns(**{kind: tuple(found) for kind, found in config["scenes"].items()})
+    fused = config["teacher"]["fused"]
+    return config, patterns, FusedFileSettings(**{**fused, "files": tuple(fused["files"])})
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_published_settings_fit_together(name: str) -> None:
+    config, patterns, fused = published(name)
+    assert patterns.points
+    assert fused.text_space == config["text"]["table"]["text_space"]
+    assert ("openseg" in name) == ("vit-l-14-336" in fused.text_space)
+    assert config["validation"]["labels"] in LABEL_SETS
+    assert config["prompt_template"] == OPENSCENE_TEMPLATE
+
+
+@pytest.mark.parametrize("name", ["scannet_sas", "scannet_openseg"])
+def test_scannet_settings_find_the_files(layout: Layout, name: str) -> None:
+    _, patterns, fused = published(name)
+    for files in read_named_scenes(layout.train_list, layout.data_root, patterns):
+        assert (files.superpoints is not None) == (name == "scannet_sas")
+        features = find_files("features", fused.files, layout.data_root, files.name)
+        assert len(features) == (1 if name == "scannet_sas" else 5)
+        assert len(read_fused_rows(features, read_scene(files.points)).point_ids) > 0
