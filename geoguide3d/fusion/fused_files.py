@@ -212,7 +212,7 @@ def _seen_rows(mask: Tensor, count: int, file: Path) -> Tensor:
         return mask.nonzero().squeeze(1)
     if mask.ndim != 1 or mask.dtype == torch.bool or mask.is_floating_point():
         raise ValueError(f"{file}: mask must hold row numbers of feat, got {tuple(mask.shape)} {mask.dtype}")
-    rows = torch.unique(mask.to(torch.int64))
+    rows: Tensor = torch.unique(mask.to(torch.int64))
     if len(rows) and not 0 <= int(rows[0]) <= int(rows[-1]) < count:
         raise ValueError(f"{file}: mask names rows {int(rows[0])} to {int(rows[-1])}, feat has {count}")
     return rows
@@ -240,7 +240,8 @@ def _check_same(before: Tensor, now: Tensor, ids: Tensor, file: Path) -> None:
 
 def _tensor(value: Any, key: str, file: Path) -> Tensor:
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-        value = torch.from_numpy(np.ascontiguousarray(value))
+        array: Tensor = torch.from_numpy(np.ascontiguousarray(value))
+        return array
     if isinstance(value, Tensor):
         return value
     raise ValueError(f"{file}: {key} must be a tensor or an array of numbers, got {type(value).__name__}")
