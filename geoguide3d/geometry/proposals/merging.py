@@ -117,7 +117,7 @@ class _Merging:
         """Returns the cost of merging two regions that touch, in [0, 1]."""
         settings, boundary = self._settings, self._beside[first][second]
         outline = max(min(self._outlines[first], self._outlines[second]), boundary.length)
-        cues = [
+        cues: list[tuple[float, float]] = [
             (settings.concavity, boundary.concavity / boundary.length),
             (settings.contact, 1 - boundary.length / outline),
         ]

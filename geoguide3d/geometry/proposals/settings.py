@@ -12,7 +12,7 @@ from torch import Tensor
 class ProposalSettings:
     """How superpoints are merged and which of the merged regions are proposed.
 
-    The defaults were chosen on procedural rooms of the validation split; the test split and tabletop had no say.
+    The defaults were chosen on procedural rooms of the training and validation splits; test rooms had no say.
     A cue is a difference in [0, 1] of two touching regions, and their cost the mean of the cues that there are,
     weighted by:
 
@@ -37,9 +37,9 @@ class ProposalSettings:
     concavity: float = 1.0
     contact: float = 0.5
     color: float = 2.0
-    views: float = 1.0
+    views: float = 2.0
     color_range: float = 0.6
-    plane_m2: float = 1.0
+    plane_m2: float = 1.5
     least_points: int = 50
     most_masks: int = 200
     duplicate_iou: float = 0.8
