@@ -267,6 +267,7 @@ def test_files_that_are_no_masks(tmp_path: Path) -> None:
     assert not (tmp_path / "c.npz").exists()
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("save", [save_openmask3d, *SCORED])
 @settings(max_examples=60)
 @given(data=st.data())
