@@ -144,6 +144,13 @@ def test_views_that_see_two_together_merge_them_first() -> None:
     assert tree_of(surface, torch.tensor([torch.nan, torch.nan])) == tree_of(surface)
 
 
+def test_merges_that_cost_too_much_are_not_made() -> None:
+    surface = strip([0, 0, 0], [0.5, 0.5, 0.5])
+    apart = torch.tensor([0.0, 1.0])
+    assert tree_of(surface, apart, ProposalSettings(highest_cost=0.3)) == [-1, 3, 3, -1]
+    assert tree_of(surface, apart, ProposalSettings(highest_cost=1.0)) == [4, 3, 3, 4, -1]
+
+
 def test_a_convex_edge_holds_together_and_a_concave_one_does_not() -> None:
     """A step: the lower tread, the riser, the upper tread. Riser and upper tread are sides of one block."""
     patches = [
