@@ -14,7 +14,7 @@ class ProposalSettings:
 
     The defaults were chosen on procedural rooms of the training and validation splits; test rooms had no say.
     A cue is a difference in [0, 1] of two touching regions; the cost of merging them is the mean of the cues, weighted
-    by the first five numbers:
+    by the first four numbers:
 
     Args:
         concavity: how far the surface bends inwards along the boundary; things that stand on each other do.
