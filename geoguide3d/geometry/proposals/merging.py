@@ -82,7 +82,7 @@ class _Merging:
         while queue:
             cost, first, second = heapq.heappop(queue)
             # A boundary changes only when one of its regions is taken in, so an entry of two that stand is true.
-            if self._parent[first] < 0 and self._parent[second] < 0:
+            if cost <= self._settings.highest_cost and self._parent[first] < 0 and self._parent[second] < 0:
                 merged = self._merge(first, second, cost)
                 for other in self._beside[merged]:
                     heapq.heappush(queue, (self._judge(other, merged), other, merged))
@@ -117,11 +117,13 @@ class _Merging:
         """Returns the cost of merging two regions that touch, in [0, 1]."""
         settings, boundary = self._settings, self._beside[first][second]
         outline = max(min(self._outlines[first], self._outlines[second]), boundary.length)
-        cues = [
+        cues: list[tuple[float, float]] = [
             (settings.concavity, boundary.concavity / boundary.length),
             (settings.contact, 1 - boundary.length / outline),
         ]
-        if self._has_colors:
+        if not self._has_colors:
+            cues.append((settings.color, 0.0))  # cues that are missing speak for a merge, or all would be refused
+        else:
             means = [[value / self._sizes[side] for value in self._colors[side]] for side in (first, second)]
             apart = math.dist(*means)
             differ = (boundary.color / boundary.length + apart) / 2

@@ -31,11 +31,12 @@ def find_planes(surface: Surface, regions: Regions, plane_m2: float) -> tuple[Te
     distance = torch.zeros(count, dtype=torch.float64).index_add_(0, of_point, off) / regions.sizes.clamp(min=1)
     flat = (distance < _FLAT_M) & (means[:, 3:].norm(dim=1) > _ALIGNED) & (regions.areas_m2 >= plane_m2)
     step = max(1, len(points) // _MOST_PROBES)
-    probes, owners = points[::step], of_point[::step]
+    probes = points[::step]
     planes = torch.zeros(count, dtype=torch.bool)
     for plane in flat.nonzero().squeeze(1).tolist():
-        behind = _seen_behind(probes, probes[owners == plane], centers[plane], directions[plane])
-        planes[plane] = behind <= _MOST_BEHIND * int((owners == plane).sum())
+        own = points[of_point == plane]
+        behind = step * _seen_behind(probes, own, centers[plane], directions[plane])
+        planes[plane] = behind <= _MOST_BEHIND * len(own)
     return planes, directions
 
 

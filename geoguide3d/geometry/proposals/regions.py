@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from geoguide3d.geometry.proposals.settings import Surface
 from geoguide3d.geometry.voxels import voxelize
@@ -46,7 +47,8 @@ def touching_superpoints(superpoints: Tensor, edges: Tensor) -> Tensor:
         edges: (E, 2) int64 pairs of points.
     """
     ends = superpoints[edges].sort(dim=1).values
-    return torch.unique(ends[ends[:, 0] != ends[:, 1]], dim=0)
+    pairs: Tensor = torch.unique(ends[ends[:, 0] != ends[:, 1]], dim=0)
+    return pairs
 
 
 def find_regions(surface: Surface) -> Regions:
@@ -63,14 +65,13 @@ def find_regions(surface: Surface) -> Regions:
     keys, row, lengths = torch.unique(low * count + high, return_inverse=True, return_counts=True)
     start, end = edges.T
     normals = surface.normals.to(torch.float64)
-    along = torch.nn.functional.normalize(surface.points[end].to(torch.float64) - surface.points[start], dim=1)
+    along = normalize(surface.points[end].to(torch.float64) - surface.points[start], dim=1)
     # Where normals come closer to each other on the way, the surface bends inwards.
     inwards = ((normals[start] - normals[end]) * along).sum(dim=1)
     differ = (colors[start] - colors[end]).norm(dim=1).to(torch.float64)
 
     def summed(values: Tensor) -> Tensor:
-        total = torch.zeros(len(keys), dtype=torch.float64)
-        return total.index_add_(0, row, values)
+        return torch.zeros(len(keys), dtype=torch.float64).index_add_(0, row, values)
 
     return Regions(
         sizes=sizes,

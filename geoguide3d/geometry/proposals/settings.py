@@ -12,15 +12,15 @@ from torch import Tensor
 class ProposalSettings:
     """How superpoints are merged and which of the merged regions are proposed.
 
-    The defaults were chosen on procedural rooms of the validation split; the test split and tabletop had no say.
-    A cue is a difference in [0, 1] of two touching regions, and their cost the mean of the cues that there are,
-    weighted by:
+    The defaults were chosen on procedural rooms of the training and validation splits; test rooms had no say.
+    A cue is a difference in [0, 1] of two touching regions; the cost of merging them is the mean of the cues, weighted
+    by the first four numbers:
 
     Args:
         concavity: how far the surface bends inwards along the boundary; things that stand on each other do.
         contact: 1 less the share of the smaller outline that the two have in common.
-        color: how far colours differ across the boundary and on the whole; not counted without colours.
-        views: 1 less the affinity that the caller gives, where it is known.
+        color: how far colours differ across the boundary and on the whole; 0 for clouds without colours.
+        views: 1 less the affinity that the caller gives; left out of the mean where that is not known.
         color_range: distance of two RGB colours in [0, 1]³ that counts as 1.
         plane_m2: flat superpoints of at least this area with nothing behind them are the room itself (floor, walls,
             ceiling, a table top of which the legs were not seen). They merge with none but their own continuation.
@@ -29,6 +29,7 @@ class ProposalSettings:
         duplicate_iou: of two regions with at least this IoU the surer is proposed.
         half_area_m2: area at which the score of a region is half that of a large one; small fragments are unsure.
         inner_cost: share of a region's own last merge's cost that its score loses.
+        highest_cost: merges that cost more are not made.
 
     Raises:
         ValueError: a number out of its range.
@@ -37,14 +38,15 @@ class ProposalSettings:
     concavity: float = 1.0
     contact: float = 0.5
     color: float = 2.0
-    views: float = 1.0
+    views: float = 2.0
     color_range: float = 0.6
-    plane_m2: float = 1.0
+    plane_m2: float = 1.5
     least_points: int = 50
     most_masks: int = 200
     duplicate_iou: float = 0.8
     half_area_m2: float = 0.2
     inner_cost: float = 0.5
+    highest_cost: float = 0.65
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -44,6 +44,8 @@ def masks_of_benchmark_text(path: Path, point_count: int) -> PointMasks:
 
 
 def _inside(path: Path, name: str) -> Path:
+    if not name.isprintable():
+        raise ValueError(f"{path}: {name!r} is no path; is the list damaged?")
     folder = path.parent.resolve()
     file = (folder / name).resolve()
     if not file.is_relative_to(folder):
