@@ -65,6 +65,7 @@ class Lesson:
             there is.
         superpoints: (N,) int64, contiguous from 0. None: the scene has none.
         masks: class-agnostic instances over the N points. None: the scene has none.
+        points: (N, 3) float32 metres. None: not kept.
 
     Raises:
         ValueError: no point is taught, lengths that differ, or features that are not finite; names the scene.
@@ -76,6 +77,7 @@ class Lesson:
     targets: Rows
     superpoints: Tensor | None = None
     masks: PointMasks | None = None
+    points: Tensor | None = None
 
     def __post_init__(self) -> None:
         count, taught = len(self), self.taught
@@ -89,6 +91,7 @@ class Lesson:
         superpoints, masks = self.superpoints, self.masks
         lengths = {"superpoints": count if superpoints is None else len(superpoints)}
         lengths["masks"] = count if masks is None else masks.point_count
+        lengths["points"] = count if self.points is None else len(self.points)
         for name, length in lengths.items():
             if length != count:
                 raise ValueError(
@@ -163,7 +166,7 @@ class LessonReader:
         taught = taught_points(fused, self.capture.points_per_scene)
         _log.info("%s: %d of %d points are taught", scene.name, len(taught), len(scene))
         targets = fused.features[taught].to(torch.float16)
-        return Lesson(scene.name, self._features(scene), taught, targets, superpoints, masks)
+        return Lesson(scene.name, self._features(scene), taught, targets, superpoints, masks, scene.points)
 
     def validation_scene(self, path: Path) -> ValidationScene:
         """Returns the scene at path, which needs labels and no images.
