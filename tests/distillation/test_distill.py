@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ import torch
 from geoguide3d.distillation.adapter import Adapter
 from geoguide3d.distillation.distill import DistillationTrainer, Student, TrainingSettings, distill
 from geoguide3d.distillation.lessons import Lesson
-from geoguide3d.distillation.plain import PlainObjective
+from geoguide3d.distillation.plain import MakeObjective, PlainObjective
 from geoguide3d.distillation.validation import Validation, ValidationScene
 from geoguide3d.training.processes import Processes
 from geoguide3d.training.run_folder import RunFolder
@@ -109,6 +109,30 @@ def test_a_step_of_scenes_follows_the_mean_of_their_gradients(lessons: list[Less
     assert step["loss"] == pytest.approx(sum(losses) / 3, rel=1e-6)
     for name, value in student.named_parameters():
         torch.testing.assert_close(value.grad, sums[name] / 3, rtol=1e-5, atol=1e-7)
+
+
+def test_a_run_with_another_objective_or_other_scenes_is_not_resumed(lessons: list[Lesson], tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Weight:
+        imr_weight: float = 1.0
+
+    def objective(weight: float) -> MakeObjective:
+        def make(geometric_channels: int, semantic_channels: int, semantic_mean: torch.Tensor) -> PlainObjective:
+            made = PlainObjective(geometric_channels, semantic_channels, semantic_mean)
+            made.settings = Weight(weight)  # type: ignore[assignment]
+            return made
+
+        return make
+
+    run, short = RunFolder(tmp_path), replace(SETTINGS, steps=2)
+    distill(lessons, short, objective(1.0), run)
+    with pytest.raises(ValueError, match=r"was written with objective.imr_weight = 1.0, now it is 0.1"):
+        distill(lessons, short, objective(0.1), run)
+    with pytest.raises(ValueError, match=r"was written with lessons \(points, taught points\) = "):
+        distill(lessons[:2], short, objective(1.0), run)
+    warped = replace(lessons[0], features=2 * lessons[0].feature_rows(slice(None)))
+    with pytest.raises(ValueError, match=r"was written with statistics of their features = "):
+        distill([warped, *lessons[1:]], short, objective(1.0), run)
 
 
 def test_a_sample_without_a_taught_point_changes_nothing() -> None:

@@ -72,6 +72,17 @@ def test_features_of_a_cached_backbone_stay_on_disk(tmp_path: Path) -> None:
     assert (lesson.geometric_channels, lesson.semantic_channels, len(lesson)) == (2, 2, 6)
 
 
+def test_targets_can_stay_on_disk(tmp_path: Path) -> None:
+    capture = CaptureSettings(targets_folder=tmp_path)
+    lesson = replace(READER, capture=capture).lesson(SCENE, fused(TARGETS, [1] * 6))
+    assert isinstance(lesson.targets, FeatureFile)
+    assert lesson.target_rows(torch.tensor([2, 0])).tolist() == [[-1, 0], [3, 4]]
+    again = replace(READER, capture=capture).lesson(replace(SCENE, name="again"), fused(TARGETS, [1] * 6))
+    assert isinstance(again.targets, FeatureFile) and again.targets.path == lesson.targets.path
+    with pytest.raises(ValueError, match=r"six: 2D features of 1 points of 6 are not finite"):
+        replace(READER, capture=capture).lesson(SCENE, fused([[torch.nan, 1], *[[1.0, 1.0]] * 5], [1] * 6))
+
+
 def test_keeps_at_most_that_many_points_and_always_the_same() -> None:
     seen = fused([[1.0, row] for row in range(6)], [1] * 6)
     first, second = (taught_points(seen, 4) for _ in range(2))
