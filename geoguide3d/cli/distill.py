@@ -59,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings, resolved = parse_settings(DistillSettings, argv, EXAMPLES)
     with command("geoguide3d distill"):
         text = load_text_encoder(settings.text)
-        print(make_model(settings, resolved, text, teacher_at(settings, text)))
+        worth = make_model(settings, resolved, text, teacher_at(settings, text))
+        if Processes(settings.training.device).writes:
+            print(worth)
     return 0
 
 

@@ -125,15 +125,16 @@ class DistillationTrainer(Trainer[Student]):
 
     def settings(self) -> dict[str, str]:
         """Returns the settings, and what tells these lessons from others."""
-        adapter = self.model.adapter
+        adapter, objective = self.model.adapter, cast(ObjectiveModule, self.model.objective).settings
+        minimised = {} if objective is None else named_settings(objective)
         buffers = {"mean": adapter.input_mean, "scale": adapter.input_scale, "semantic": adapter.semantic_mean}
         lessons = {lesson.name: [len(lesson), len(lesson.taught)] for lesson in self._lessons}
-        return named_settings(self._settings) | {
+        return {
+            **named_settings(self._settings),
+            **{f"objective.{name}": value for name, value in minimised.items()},
+            "objective": type(self.model.objective).__name__,
             "lessons (points, taught points)": str(lessons),
-            "statistics of the features": content_key(buffers),
-            "heads of the objective": str(
-                {name: tuple(v.shape) for name, v in self.model.objective.named_parameters()}
-            ),
+            "statistics of their features": content_key(buffers),
         }
 
     def _scene(self, place: int) -> int:

@@ -21,6 +21,8 @@ from geoguide3d.scenes.point_files import read_scene
 from geoguide3d.scenes.posed_folder import open_posed_folder
 from geoguide3d.scenes.scene import Scene
 from geoguide3d.scenes.view import View
+from geoguide3d.store.cache import FeatureCache, FeaturePieces, content_key
+from geoguide3d.store.feature_format import FeatureDescription
 
 _log = logging.getLogger(__name__)
 
@@ -36,8 +38,10 @@ class CaptureSettings:
     Args:
         depth_scale: depth image units per metre.
         stride: takes every stride-th frame.
-        points_per_scene: the most points of a scene whose 2D features are kept, drawn evenly: they stay in memory,
-            2 C bytes each. The others count as seen by no view.
+        points_per_scene: the most points of a scene whose 2D features are kept, drawn evenly, 2 C bytes each. The
+            others count as seen by no view.
+        targets_folder: keeps the 2D features in files there, where training reads the rows it needs, instead of in
+            memory: for scenes that do not fit together. The files may be removed afterwards.
 
     Raises:
         ValueError: a number that must be positive is not.
@@ -46,6 +50,7 @@ class CaptureSettings:
     depth_scale: float = 1000.0
     stride: int = 1
     points_per_scene: int = 200_000
+    targets_folder: Path | None = None
 
     def __post_init__(self) -> None:
         for name in ("depth_scale", "stride", "points_per_scene"):
@@ -65,6 +70,7 @@ class Lesson:
             there is.
         superpoints: (N,) int64, contiguous from 0. None: the scene has none.
         masks: class-agnostic instances over the N points. None: the scene has none.
+        points: (N, 3) float32 metres. None: not kept.
 
     Raises:
         ValueError: no point is taught, lengths that differ, or features that are not finite; names the scene.
@@ -76,6 +82,7 @@ class Lesson:
     targets: Rows
     superpoints: Tensor | None = None
     masks: PointMasks | None = None
+    points: Tensor | None = None
 
     def __post_init__(self) -> None:
         count, taught = len(self), self.taught
@@ -89,6 +96,7 @@ class Lesson:
         superpoints, masks = self.superpoints, self.masks
         lengths = {"superpoints": count if superpoints is None else len(superpoints)}
         lengths["masks"] = count if masks is None else masks.point_count
+        lengths["points"] = count if self.points is None else len(self.points)
         for name, length in lengths.items():
             if length != count:
                 raise ValueError(
@@ -162,8 +170,8 @@ class LessonReader:
         masks = None if self.masks is None else self.masks(scene, superpoints)
         taught = taught_points(fused, self.capture.points_per_scene)
         _log.info("%s: %d of %d points are taught", scene.name, len(taught), len(scene))
-        targets = fused.features[taught].to(torch.float16)
-        return Lesson(scene.name, self._features(scene), taught, targets, superpoints, masks)
+        targets = self._kept(scene, fused.features[taught].to(torch.float16))
+        return Lesson(scene.name, self._features(scene), taught, targets, superpoints, masks, scene.points)
 
     def validation_scene(self, path: Path) -> ValidationScene:
         """Returns the scene at path, which needs labels and no images.
@@ -175,6 +183,16 @@ class LessonReader:
         if scene.labels is None:
             raise ValueError(f"{path}: has no labels to validate with; take it off the validation's list")
         return ValidationScene(scene.name, self._features(scene), scene.labels)
+
+    def _kept(self, scene: Scene, targets: Tensor) -> Rows:
+        """Returns the targets from where the settings keep them."""
+        folder = self.capture.targets_folder
+        if folder is None or len(targets) == 0:
+            return targets
+        check_finite(scene.name, "2D features", targets)
+        description = FeatureDescription("semantic", "2D features of a lesson", targets.shape[1])
+        pieces = FeaturePieces([targets])
+        return FeatureCache(folder, torch.float16).get(content_key({"targets": targets}), description, lambda: pieces)
 
     def _features(self, scene: Scene) -> Rows:
         return self.backbone.open(scene) if isinstance(self.backbone, CachedBackbone) else self.backbone.encode(scene)

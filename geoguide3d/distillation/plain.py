@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,11 @@ class ObjectiveModule(Protocol):
 
     Attributes:
         semantic_mean: (C,) what it takes off unit vectors before it compares them; None where it takes nothing off.
+        settings: a dataclass, which a resumed run must share; None where nothing can be set.
     """
 
     semantic_mean: Tensor | None
+    settings: Any
 
     def __call__(self, semantic: Tensor, sample: Sample, generator: torch.Generator) -> Mapping[str, Tensor]:
         """Returns "loss", with a gradient to semantic (P, C), and detached terms for the log.
@@ -39,6 +41,7 @@ class PlainObjective(nn.Module):
     """Mean of 1 − cos over the taught points of a sample; 0 where it has none."""
 
     semantic_mean: Tensor | None
+    settings = None
 
     def __init__(self, geometric_channels: int, semantic_channels: int, semantic_mean: Tensor) -> None:
         super().__init__()

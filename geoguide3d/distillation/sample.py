@@ -20,6 +20,7 @@ class Sample:
         superpoints: (P,) int64, contiguous from 0; each is whole, or the scene's budget of points cut it. None: the
             scene has none.
         masks: class-agnostic instances over the P points, cut to them. None: the scene has none.
+        points: (P, 3) float32 metres, for what hides parts of instances by place. None: not kept.
     """
 
     geometric: Tensor

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,17 +28,17 @@ def draw(lesson: Lesson, most_points: int, generator: torch.Generator) -> Sample
     targets[taught] = lesson.target_rows(rows[taught])
     superpoints = None if lesson.superpoints is None else _counted_anew(lesson.superpoints[points])
     masks = None if lesson.masks is None else lesson.masks.of_points(points)
-    return Sample(lesson.feature_rows(points), targets, taught, superpoints, masks)
+    places = None if lesson.points is None else lesson.points[points]
+    return Sample(lesson.feature_rows(points), targets, taught, superpoints, masks, places)
 
 
 def moved(sample: Sample, device: torch.device) -> Sample:
     """Returns the sample on a device."""
     if device.type == "cpu":
         return sample
-    superpoints = None if sample.superpoints is None else sample.superpoints.to(device)
-    masks = None if sample.masks is None else sample.masks.to(device)
-    parts = {name: getattr(sample, name).to(device) for name in ("geometric", "targets", "taught")}
-    return replace(sample, superpoints=superpoints, masks=masks, **parts)
+    there = {field.name: getattr(sample, field.name) for field in fields(sample)}
+    here: dict[str, Any] = {name: None if part is None else part.to(device) for name, part in there.items()}
+    return Sample(**here)
 
 
 def _drawn_points(lesson: Lesson, most_points: int, generator: torch.Generator) -> Tensor:

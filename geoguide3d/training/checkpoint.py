@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 
 from geoguide3d.store.atomic import atomic_file
+from geoguide3d.store.torch_files import read_torch_file
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -44,9 +44,9 @@ def read_checkpoint(path: Path, settings: Mapping[str, str]) -> dict[str, Any]:
         ValueError: the file is damaged, or was written by a run with other settings.
     """
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        state: dict[str, Any] = read_torch_file(path)
         written: dict[str, str] = state["settings"]
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: no checkpoint of this version ({error}); remove it to start anew") from None
     for name in sorted({*written, *settings}):
         was, now = written.get(name, "absent"), settings.get(name, "absent")

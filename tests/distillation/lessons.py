@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from geoguide3d.distillation.distill import TrainingSettings
 from geoguide3d.distillation.lessons import Lesson
+from geoguide3d.distillation.plain import PlainObjective
+from geoguide3d.distillation.sample import Sample
 
 SETTINGS = TrainingSettings(steps=160, points_per_step=128, learning_rate=3e-3, hidden_channels=32, log_every=60)
 DIRECTIONS = torch.eye(6)[:3]
@@ -22,3 +25,19 @@ def lesson(kind: int, count: int = 200) -> Lesson:
 
 def three_lessons() -> list[Lesson]:
     return [lesson(0), lesson(1, count=50), lesson(2)]
+
+
+class ScaledObjective(PlainObjective):
+    """Has a head, and scenes that do not use it: `kind 1` does not."""
+
+    def __init__(self, geometric_channels: int, semantic_channels: int, semantic_mean: torch.Tensor) -> None:
+        super().__init__(geometric_channels, semantic_channels, semantic_mean)
+        self.head = nn.Linear(semantic_channels, semantic_channels)
+
+    def forward(self, semantic: torch.Tensor, sample: Sample, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        loss = super().forward(semantic, sample, generator)["loss"]
+        if bool(sample.targets[:, 1].any()):
+            return {"loss": loss}
+        noise = torch.rand(semantic.shape[1], generator=generator)
+        headed = (self.head(semantic) - noise).square().mean()
+        return {"loss": loss + 0.1 * headed, "headed": headed.detach()}

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from geoguide3d.distillation.adapter import Adapter
-from geoguide3d.distillation.distill import TrainingSettings, distill
+from geoguide3d.distillation.distill import DistillationTrainer, Student, TrainingSettings, distill
 from geoguide3d.distillation.lessons import Lesson
-from geoguide3d.distillation.plain import PlainObjective
+from geoguide3d.distillation.plain import MakeObjective, PlainObjective
 from geoguide3d.distillation.validation import Validation, ValidationScene
+from geoguide3d.training.processes import Processes
 from geoguide3d.training.run_folder import RunFolder
-from tests.distillation.lessons import DIRECTIONS, SETTINGS, lesson, three_lessons
+from tests.distillation.lessons import DIRECTIONS, SETTINGS, ScaledObjective, lesson, three_lessons
 
 
 @pytest.fixture(scope="module")
@@ -91,23 +92,54 @@ def test_the_log_covers_every_step(lessons: list[Lesson]) -> None:
     assert 0 < log[-1]["learning_rate"] < log[0]["learning_rate"] < SETTINGS.learning_rate
 
 
-def test_scenes_of_one_step_are_the_same_as_steps_that_add_up(lessons: list[Lesson]) -> None:
-    """A step of three scenes moves the weights by the mean of the three scenes' gradients."""
-    settings = replace(SETTINGS, steps=1, scenes_per_step=3, points_per_step=3000, average=0.0)
+def test_a_step_of_scenes_follows_the_mean_of_their_gradients(lessons: list[Lesson]) -> None:
+    settings = replace(SETTINGS, scenes_per_step=3, longest_gradient=1e9)
+    torch.manual_seed(0)
+    student = Student(Adapter(4, 6, 16), ScaledObjective(4, 6, torch.zeros(6)))
+    trainer = DistillationTrainer(student, lessons, settings, Processes())
+    names = [name for name, _ in student.named_parameters()]
+    sums = dict.fromkeys(names, torch.zeros(()))
+    losses = []
+    for part in range(3):
+        terms = trainer.terms(part)
+        gradients = torch.autograd.grad(terms["loss"], list(student.parameters()), allow_unused=True)
+        sums = {n: sums[n] + (0 if g is None else g) for n, g in zip(names, gradients, strict=True)}
+        losses.append(float(terms["loss"].detach()))
+    step = trainer.step()
+    assert step["loss"] == pytest.approx(sum(losses) / 3, rel=1e-6)
+    for name, value in student.named_parameters():
+        torch.testing.assert_close(value.grad, sums[name] / 3, rtol=1e-5, atol=1e-7)
 
-    class Together(PlainObjective):
-        def forward(self, semantic, sample, generator):  # type: ignore[no-untyped-def]
-            gradient = torch.autograd.grad(super().forward(semantic, sample, generator)["loss"], semantic)[0]
-            given[int(sample.targets[sample.taught][0].argmax())] = gradient
-            return super().forward(semantic, sample, generator)
 
-    given: dict[int, torch.Tensor] = {}
-    log = distill(lessons, settings, Together).log
-    fresh = Adapter(4, 6, settings.hidden_channels)
-    assert set(given) == {0, 1, 2}
-    assert [gradient.shape for gradient in given.values()] == [(len(lessons[kind]), 6) for kind in given]
-    assert fresh.sizes["in_channels"] == 4
-    assert log[0]["loss"] > 0
+def test_a_run_with_another_objective_or_other_scenes_is_not_resumed(lessons: list[Lesson], tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Weight:
+        imr_weight: float = 1.0
+
+    def objective(weight: float) -> MakeObjective:
+        def make(geometric_channels: int, semantic_channels: int, semantic_mean: torch.Tensor) -> PlainObjective:
+            made = PlainObjective(geometric_channels, semantic_channels, semantic_mean)
+            made.settings = Weight(weight)  # type: ignore[assignment]
+            return made
+
+        return make
+
+    run, short = RunFolder(tmp_path), replace(SETTINGS, steps=2)
+    distill(lessons, short, objective(1.0), run)
+    with pytest.raises(ValueError, match=r"was written with objective.imr_weight = 1.0, now it is 0.1"):
+        distill(lessons, short, objective(0.1), run)
+    with pytest.raises(ValueError, match=r"was written with lessons \(points, taught points\) = "):
+        distill(lessons[:2], short, objective(1.0), run)
+    warped = replace(lessons[0], features=2 * lessons[0].feature_rows(slice(None)))
+    with pytest.raises(ValueError, match=r"was written with statistics of their features = "):
+        distill([warped, *lessons[1:]], short, objective(1.0), run)
+
+
+def test_a_sample_without_a_taught_point_changes_nothing() -> None:
+    untaught = replace(lesson(0), taught=torch.tensor([0]), targets=torch.ones(1, 6))
+    settings = replace(SETTINGS, steps=3, points_per_step=2, log_every=1)
+    log = distill([untaught], settings, PlainObjective).log
+    assert [entry["loss"] for entry in log] == [0.0, 0.0, 0.0]
 
 
 def test_bf16_learns_as_well(lessons: list[Lesson]) -> None:

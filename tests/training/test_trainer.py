@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from geoguide3d.training.processes import Processes
 from geoguide3d.training.run_folder import RunFolder
 from geoguide3d.training.schedule import Schedule
 from geoguide3d.training.trainer import Trainer, train
@@ -35,6 +36,43 @@ def test_the_rate_rises_then_falls_to_nothing() -> None:
     assert schedule.rate(110) == pytest.approx(0)
     rates = [schedule.rate(step) for step in range(10, 111)]
     assert rates == sorted(rates, reverse=True)
+
+
+def test_poly_falls_as_openscenes_rate_does() -> None:
+    schedule = Schedule(steps=100, learning_rate=1.0, warm_up=0, decay="poly")
+    assert [schedule.rate(step) for step in (0, 50, 99)] == pytest.approx([1.0, 0.5**0.9, 0.01**0.9])
+
+
+def test_adam_is_adam_without_decay() -> None:
+    run = fit(optimizer="adam", weight_decay=0.0, warm_up=0, decay="poly")  # type: ignore[arg-type]
+    twin = nn.Linear(2, 1)
+    twin.load_state_dict(run.model.state_dict())
+    adam = torch.optim.Adam(twin.parameters(), lr=0.05)
+    for step in range(5):
+        x = torch.randn(16, 2, generator=run.generator())
+        adam.param_groups[0]["lr"] = 0.05 * (1 - step / 30) ** 0.9
+        adam.zero_grad()
+        (twin(x) - x.sum(dim=1, keepdim=True)).square().mean().backward()
+        nn.utils.clip_grad_norm_(twin.parameters(), 5.0)
+        adam.step()
+        run.step()
+    torch.testing.assert_close(run.model.weight, twin.weight)
+
+
+def test_parts_of_a_step_have_random_numbers_of_their_own() -> None:
+    run = fit()
+    drawn = []
+    for step in range(50):
+        run.step_count = step
+        drawn += [int(torch.randint(2**40, (1,), generator=run.generator(part))) for part in range(8)]
+    assert len(set(drawn)) == 400
+
+
+def test_more_processes_than_parts_are_refused() -> None:
+    three = Processes()
+    three.count = 3
+    with pytest.raises(ValueError, match=r"3 processes cannot share 2 part\(s\) of a step"):
+        Fit(nn.Linear(2, 1), Schedule(), parts=2, processes=three)
 
 
 def test_learns_and_stops_at_the_end(tmp_path: Path) -> None:

@@ -1,0 +1,152 @@
+"""geoguide3d distill: stopped and finished runs, two runs in one folder, two processes, validation, the export."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from geoguide3d import GeoGuide
+from geoguide3d.cli.distill import main
+from geoguide3d.distillation.distill import DistillationTrainer
+from geoguide3d.scenes.ply import write_ply
+from geoguide3d.scenes.point_files import read_scene
+from geoguide3d.store.lock import locked_folder
+from geoguide3d.training.log import Entry
+
+ROOT = Path(__file__).parents[2]
+SHORT = ["--training.steps=8", "--training.checkpoint-steps=4", "--training.log-every=2"]
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    step = DistillationTrainer.step
+
+    def stops(self: DistillationTrainer) -> Entry:
+        if self.step_count == count:
+            raise KeyboardInterrupt
+        return step(self)
+
+    monkeypatch.setattr(DistillationTrainer, "step", stops)
+
+
+@pytest.fixture
+def words(capture: Any, tmp_path: Path) -> list[str]:
+    return ["--scene-list", str(capture.scene_list), *capture.options, *SHORT, "--output", str(tmp_path / "run")]
+
+
+def failure(capsys: pytest.CaptureFixture[str], words: list[str]) -> str:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_stopped_run_goes_on_or_says_why_not(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--output", str(tmp_path / "whole")]) == 0
+    with monkeypatch.context() as patch:
+        stop_at(patch, 6)
+        with pytest.raises(KeyboardInterrupt):
+            main(words)
+    run = tmp_path / "run"
+    assert not (run / "config.json").exists()
+    message = failure(capsys, [*words, "--training.learning-rate=0.02"])
+    assert "checkpoint.pt: was written with learning_rate = 0.01, now it is 0.02" in message
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)  # would stop a run that starts anew
+        assert main(words) == 0
+    for name in ("adapter.safetensors", "config.json", "training.jsonl"):
+        assert (run / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert {path.name for path in run.iterdir()} == {path.name for path in (tmp_path / "whole").iterdir()}
+
+
+def test_overwrite_starts_a_stopped_run_anew_and_a_finished_one_is_replaced(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(patch, 6)
+        with pytest.raises(KeyboardInterrupt):
+            main(words)
+    assert main([*words, "--overwrite", "--training.steps=4"]) == 0
+    log = tmp_path / "run" / "training.jsonl"
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [2, 4]
+    assert main([*words, "--training.steps=6"]) == 0
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [2, 4, 6]
+
+
+def test_a_second_run_in_one_folder_is_refused(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with locked_folder(tmp_path / "run"):
+        assert "is in use by process" in failure(capsys, words)
+    assert main(words) == 0
+
+
+def test_two_processes_give_the_same_run(words: list[str], capture: Any, tmp_path: Path) -> None:
+    names = [shutil.copytree(capture.ply.parent, tmp_path / f"room{number}").name for number in range(2)]
+    (tmp_path / "scenes.txt").write_text("\n".join(names))
+    words = [*words, "--scene-list", str(tmp_path / "scenes.txt"), "--training.scenes-per-step=2"]
+    assert main(words) == 0
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    two = [*launch, str(ROOT / "tools" / "distill.py"), *words, "--output", str(tmp_path / "two")]
+    done = subprocess.run(two, capture_output=True, text=True, check=False, cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("mean cosine with the teacher") == 1
+    logs = [(tmp_path / run / "training.jsonl").read_text().splitlines() for run in ("run", "two")]
+    assert len(logs[0]) == len(logs[1]) == 4
+    for one, other in zip(*logs, strict=True):
+        assert json.loads(one) == pytest.approx(json.loads(other), rel=1e-5)
+    weights = [load_file(tmp_path / run / "adapter.safetensors") for run in ("run", "two")]
+    for name, value in weights[0].items():
+        torch.testing.assert_close(value, weights[1][name], rtol=1e-5, atol=1e-5)
+
+
+def test_validation_is_logged(
+    words: list[str], capture: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = read_scene(capture.ply)
+    labelled = tmp_path / "labelled"
+    labelled.mkdir()
+    write_ply(labelled / "labelled.ply", replace(scene, labels=capture.is_box.long()))
+    (tmp_path / "held_out.txt").write_text("labelled\n")
+    (tmp_path / "classes.txt").write_text("floor\nbox\n")
+    words += ["--validation.scene-list", str(tmp_path / "held_out.txt"), "--validation.every=4"]
+    assert "--validation.classes None: name a text file" in failure(capsys, words)
+    assert main([*words, "--validation.classes", str(tmp_path / "classes.txt"), "--training.steps=60"]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "run" / "training.jsonl").read_text().splitlines()]
+    measured = {line["step"]: line["validation_mean_iou"] for line in lines if "validation_mean_iou" in line}
+    assert list(measured) == list(range(4, 61, 4))
+    assert measured[60] > 0.9
+    (tmp_path / "classes.txt").write_text("floor\n")
+    message = failure(capsys, [*words, "--validation.classes", str(tmp_path / "classes.txt")])
+    assert "labelled: labels go from 0 to 1, but 1 class names are given" in message
+
+
+def test_a_model_needs_nothing_of_its_training(words: list[str], capture: Any, tmp_path: Path) -> None:
+    """The exported file holds the adapter alone, and images beside a scene change nothing."""
+    assert main(words) == 0
+    model = GeoGuide.from_pretrained(tmp_path / "run")
+    assert set(load_file(tmp_path / "run" / "adapter.safetensors")) == set(model.adapter.state_dict())
+    alone = shutil.copy(capture.ply, tmp_path / "room.ply")
+    beside_images, by_itself = read_scene(capture.ply.parent), read_scene(alone)
+    assert torch.equal(model.encode(beside_images), model.encode(by_itself))
+
+
+def test_tensorboard_gets_what_the_log_has(words: list[str], tmp_path: Path) -> None:
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    assert main([*words, "--training.tensorboard=true"]) == 0
+    events = event_accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    lines = [json.loads(line) for line in (tmp_path / "run" / "training.jsonl").read_text().splitlines()]
+    shown = {event.step: event.value for event in events.Scalars("loss")}
+    assert shown == pytest.approx({line["step"]: line["loss"] for line in lines}, rel=1e-6)
+    assert len(events.Scalars("seconds_per_step")) == 8

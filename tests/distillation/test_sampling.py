@@ -1,0 +1,83 @@
+"""Samples: whole superpoints, both kinds of points, everything cut to the same points."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geoguide3d.distillation.lessons import Lesson
+from geoguide3d.distillation.sample import Sample
+from geoguide3d.distillation.sampling import draw
+from geoguide3d.geometry.masks import PointMasks
+
+
+def scene(count: int, superpoints: int, seed: int = 0) -> Lesson:
+    """Points whose one feature is their number, taught where it is a multiple of 3, with the number as target."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(superpoints, (count,), generator=generator)
+    taught = torch.arange(0, count, 3)
+    numbers = torch.arange(count, dtype=torch.float32)
+    masks = PointMasks.from_labels(torch.randint(-1, 4, (count,), generator=generator))
+    contiguous = torch.unique(ids, return_inverse=True)[1]
+    return Lesson(f"scene {seed}", numbers[:, None], taught, numbers[taught, None].expand(-1, 2), contiguous, masks)
+
+
+def drawn(lesson: Lesson, most: int, seed: int = 0) -> tuple[Sample, torch.Tensor]:
+    sample = draw(lesson, most, torch.Generator().manual_seed(seed))
+    return sample, sample.geometric[:, 0].to(torch.int64)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    count=st.integers(1, 90), superpoints=st.integers(1, 30), most=st.integers(1, 100), seed=st.integers(0, 2**32 - 1)
+)
+def test_all_parts_speak_of_the_same_points(count: int, superpoints: int, most: int, seed: int) -> None:
+    lesson = scene(count, superpoints, seed % 7)
+    sample, points = drawn(lesson, most, seed)
+    assert len(sample) == min(count, most)
+    assert bool((points.diff() > 0).all())
+    assert torch.equal(sample.taught, points % 3 == 0)
+    assert torch.equal(sample.targets, torch.where(sample.taught, points, 0)[:, None].expand(-1, 2).float())
+    assert lesson.superpoints is not None and sample.superpoints is not None
+    assert sorted(set(sample.superpoints.tolist())) == list(range(int(sample.superpoints.max()) + 1))
+    pairs = set(zip(sample.superpoints.tolist(), lesson.superpoints[points].tolist(), strict=True))
+    assert len(pairs) == len({new for new, _ in pairs}) == len({old for _, old in pairs})
+    assert lesson.masks is not None and sample.masks is not None
+    assert torch.equal(sample.masks.to_dense(), lesson.masks.to_dense()[:, points])
+
+
+@settings(max_examples=40, deadline=None)
+@given(superpoints=st.integers(1, 30), most=st.integers(1, 89), seed=st.integers(0, 2**32 - 1))
+def test_superpoints_are_whole_but_for_one(superpoints: int, most: int, seed: int) -> None:
+    lesson = scene(90, superpoints)
+    _, points = drawn(lesson, most, seed)
+    assert lesson.superpoints is not None
+    sizes, found = torch.bincount(lesson.superpoints), torch.bincount(lesson.superpoints[points])
+    sizes = sizes[: len(found)]
+    assert int(((found > 0) & (found < sizes)).sum()) <= 1
+
+
+def test_every_superpoint_is_as_likely_and_so_is_every_point() -> None:
+    lesson = replace(scene(100, 1), superpoints=torch.arange(100) // 10)
+    hits = sum(torch.bincount(drawn(lesson, 35, seed)[1], minlength=100) for seed in range(600))
+    assert isinstance(hits, torch.Tensor)
+    assert bool(((hits - 210).abs() < 70).all())  # 35 of 100, 600 times: 210 ± 12, and superpoints come together
+
+
+def test_points_are_drawn_where_there_are_no_superpoints() -> None:
+    lesson = replace(scene(100, 5), superpoints=None, masks=None)
+    sample, points = drawn(lesson, 40)
+    assert (len(sample), sample.superpoints, sample.masks) == (40, None, None)
+    assert not torch.equal(points, drawn(lesson, 40, seed=1)[1])
+    assert torch.equal(points, drawn(lesson, 40)[1])
+
+
+def test_one_superpoint_larger_than_the_sample_is_cut_at_random() -> None:
+    lesson = scene(100, 1)
+    sample, points = drawn(lesson, 10)
+    assert len(points) == 10
+    assert sample.superpoints is not None and not sample.superpoints.any()
+    assert int(points.max()) > 30
