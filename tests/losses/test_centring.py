@@ -89,6 +89,18 @@ def test_half_types_give_float32_sums_and_their_own_gradient() -> None:
     assert leaf.grad is not None and leaf.grad.dtype == torch.bfloat16
 
 
+def test_autocast_does_not_coarsen_what_is_left_after_centring() -> None:
+    vectors, counts, index, mean = data()
+    vectors = (mean + 0.05 * vectors).float()  # near the mean
+    segments = directions(vectors[:5], mean.float())
+    plain = direction_sums(vectors, counts, index, 5, mean), cosines_with_segments(vectors, segments, index, mean)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = direction_sums(vectors, counts, index, 5, mean), cosines_with_segments(vectors, segments, index, mean)
+        pairs = mean_pairwise_cosine(vectors)
+    torch.testing.assert_close(cast, plain)
+    torch.testing.assert_close(pairs, mean_pairwise_cosine(vectors))
+
+
 @pytest.mark.parametrize("with_mean", [False, True])
 def test_a_row_of_zeros_keeps_value_and_gradient_finite(with_mean: bool) -> None:
     vectors, counts, index, mean = data()
