@@ -16,7 +16,7 @@ from geoguide3d.ops.csr_transpose import rows_by_index
 from geoguide3d.ops.segment_reduce import sum_dtype
 from geoguide3d.ops.unit_rows import SHORTEST_ROW
 
-_ROWS_AT_ONCE = 512  # a megabyte and a half of 768 channels: they are read again from cache
+_HALF_ROWS_AT_ONCE = 16_384  # that are taken to float32 together
 
 Context = Any  # torch's autograd context is not typed
 
@@ -105,16 +105,17 @@ class _DirectionSums(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Context, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Returns the gradient, for one block of rows after the other.
+        """Returns the gradient.
 
         With d = (u − m) / c, t = g · d, e = (g − t d) / c, the gradient of g · d by v is inverse · (e − (e · u) u): a
         sum of g, v and m with one number per row each.
         """
         vectors, kept, index, mean, *rest = ctx.saved_tensors
-        result = torch.empty_like(vectors)
+        parts = []
         across = None if mean is None else along(grad, mean.to(kept.dtype))
-        for begin in range(0, len(vectors), _ROWS_AT_ONCE):
-            rows = slice(begin, begin + _ROWS_AT_ONCE)
+        at_once = max(1, len(vectors)) if vectors.dtype == kept.dtype else _HALF_ROWS_AT_ONCE
+        for begin in range(0, max(1, len(vectors)), at_once):
+            rows = slice(begin, begin + at_once)
             part = _Lengths(*(value[rows] for value in rest))
             block, ids = vectors[rows].to(kept.dtype), index[rows]
             along_g = torch.ops.geoguide3d.segment_dot(block, grad, ids, None) * part.inverse
@@ -127,5 +128,5 @@ class _DirectionSums(torch.autograd.Function):
             made.addcmul_(block, by_v[:, None], value=-1)
             if mean is not None:
                 made.addcmul_((scale * turn)[:, None], mean.to(kept.dtype))
-            result[rows] = made
-        return result, None, None, None, None
+            parts.append(made.to(vectors.dtype))
+        return parts[0] if len(parts) == 1 else torch.cat(parts), None, None, None, None
