@@ -1,4 +1,4 @@
-"""One optimisation step at N = 150k points, C = 768, G = 1232, 2000 superpoints, 100 masks: what GeoGuide's losses cost.
+"""One optimisation step at N = 150k, C = 768, G = 1232, 2000 superpoints, 100 masks: what GeoGuide's losses cost.
 
 losses       the objective, forward and backward, to the adapter's output and to its own heads
   ours       geoguide3d.distillation.objective
@@ -99,3 +99,72 @@ def losses_rows(name: str, sample: Sample, runs: int) -> list[measure.Row]:
     if ours is None or plain is None:
         raise SystemExit("this system does not tell the peak of memory")
     return [row, measure.sizes(f"losses, {name}, peak", ours=ours, plain=plain, aim=3.0)]
+
+
+def step(adapter: Adapter, objective: Objective, sample: Sample, half: bool) -> measure.Side:
+    """Returns a side that is one whole step."""
+    parameters = [*adapter.parameters(), *objective.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=1e-6)
+
+    def run() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss = objective(adapter(sample.geometric), sample, generator())["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return run
+
+
+def dense_layers(adapter: Adapter, objective: Objective, half: bool) -> measure.Side:
+    """Returns a side with the linear layers of the step alone, and Adam; what they read and get back is made before."""
+    seed = generator()
+    layers = [(adapter.expand, N, False), (adapter.project, N, True)]
+    if objective.mask_head is not None:
+        layers.append((objective.mask_head, 64, True))
+    if objective.uncertainty is not None:
+        layers.append((objective.uncertainty.expand, N, False))
+    dtype = torch.bfloat16 if half else torch.float32
+    inputs = [
+        torch.randn(rows, layer.in_features, generator=seed).to(dtype).requires_grad_(through)
+        for layer, rows, through in layers
+    ]
+    grads = [torch.randn(rows, layer.out_features, generator=seed).to(dtype) for layer, rows, _ in layers]
+    parameters = [parameter for layer, _, _ in layers for parameter in layer.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=1e-6)
+
+    def run() -> None:
+        optimizer.zero_grad()
+        for (layer, _, through), rows, grad in zip(layers, inputs, grads, strict=True):
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                made = layer(rows)
+            made.backward(grad, inputs=[*([rows] if through else []), *layer.parameters()])
+            rows.grad = None
+        optimizer.step()
+
+    return run
+
+
+def step_row(name: str, sample: Sample, half: bool, runs: int) -> measure.Row:
+    objective, adapter = make_objective(name), Adapter(G, C)
+    sides = {"ours": step(adapter, objective, sample, half), "limit": dense_layers(adapter, objective, half)}
+    case = f"whole step, {name}, {'bf16' if half else 'float32'}"
+    return measure.compare(case, sides, aim=1 / 1.2, against="limit", runs=runs)
+
+
+def main() -> None:
+    options = measure.start(__doc__, CASES)
+    sample = make_sample()
+    rows = []
+    for case in options.cases:
+        part, name = case.split()
+        if part == "losses":
+            rows += losses_rows(name, sample, options.runs)
+        else:
+            rows.append(step_row(name, sample, part == "bf16", options.runs))
+    measure.report("distillation", rows, as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()

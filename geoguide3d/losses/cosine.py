@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from geoguide3d.losses.centring import along
+
 
 def cosine_distance(
     predicted: Tensor,  # (N, C)
@@ -34,7 +36,7 @@ def mean_pairwise_cosine(
     Exact in O(P · C): the length of the sum of unit vectors says it.
     """
     lengths: Tensor = torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float32).clamp(min=1e-8)
-    total = lengths.reciprocal() @ vectors.to(torch.float32)
+    total = along(vectors.T, lengths.reciprocal())
     count = len(vectors)
     if count < 2:
         return total.new_full((), torch.nan)

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from geoguide3d.losses.centring import NEAREST
+from geoguide3d.losses.centring import NEAREST, along
 from geoguide3d.ops.csr_transpose import rows_by_index
 from geoguide3d.ops.segment_reduce import sum_dtype
 from geoguide3d.ops.unit_rows import SHORTEST_ROW
 
-_ROWS_AT_ONCE = 512  # a megabyte and a half of 768 channels: they are read again from cache
+_HALF_ROWS_AT_ONCE = 16_384  # that are taken to float32 together
 
 Context = Any  # torch's autograd context is not typed
 
@@ -58,7 +58,7 @@ def cosines_with_segments(
     lengths = _lengths(vectors, mean, segments.dtype)
     products: Tensor = torch.ops.geoguide3d.segment_dot(vectors, segments, index, None) * lengths.inverse
     if mean is not None:
-        products = products - (segments @ mean.to(segments.dtype))[index]
+        products = products - along(segments, mean.to(segments.dtype))[index]
     return products / lengths.distance
 
 
@@ -68,7 +68,7 @@ class _Lengths(NamedTuple):
     inverse: Tensor  # u = inverse · v
     clamped: Tensor  # bool: |v| is below the shortest length, and u moves freely with v
     squared: Tensor  # u · u
-    along: Tensor  # u · mean
+    on_mean: Tensor  # u · mean
     distance: Tensor  # c, at least NEAREST
     near: Tensor  # bool: c is a constant
 
@@ -78,17 +78,12 @@ def _lengths(vectors: Tensor, mean: Tensor | None, dtype: torch.dtype) -> _Lengt
     inverse = lengths.clamp(min=SHORTEST_ROW).reciprocal()
     squared, clamped = (lengths * inverse).square(), lengths <= SHORTEST_ROW
     if mean is None:
-        along, distance = torch.zeros_like(inverse), torch.ones_like(inverse)
-        return _Lengths(inverse, clamped, squared, along, distance, torch.ones_like(clamped))
+        on_mean, distance = torch.zeros_like(inverse), torch.ones_like(inverse)
+        return _Lengths(inverse, clamped, squared, on_mean, distance, torch.ones_like(clamped))
     mean = mean.to(dtype)
-    products = (
-        vectors @ mean
-        if vectors.dtype == dtype
-        else torch.cat([chunk.to(dtype) @ mean for chunk in torch.split(vectors, _ROWS_AT_ONCE)])
-    )
-    along = products * inverse
-    distance = (squared - 2 * along + mean @ mean).clamp(min=0).sqrt()
-    return _Lengths(inverse, clamped, squared, along, distance.clamp(min=NEAREST), distance <= NEAREST)
+    on_mean = along(vectors, mean) * inverse
+    distance = (squared - 2 * on_mean + mean.square().sum()).clamp(min=0).sqrt()
+    return _Lengths(inverse, clamped, squared, on_mean, distance.clamp(min=NEAREST), distance <= NEAREST)
 
 
 class _DirectionSums(torch.autograd.Function):
@@ -110,27 +105,28 @@ class _DirectionSums(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Context, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Returns the gradient, for one block of rows after the other.
+        """Returns the gradient.
 
         With d = (u − m) / c, t = g · d, e = (g − t d) / c, the gradient of g · d by v is inverse · (e − (e · u) u): a
         sum of g, v and m with one number per row each.
         """
         vectors, kept, index, mean, *rest = ctx.saved_tensors
-        result = torch.empty_like(vectors)
-        across = None if mean is None else grad @ mean.to(kept.dtype)
-        for begin in range(0, len(vectors), _ROWS_AT_ONCE):
-            rows = slice(begin, begin + _ROWS_AT_ONCE)
+        parts = []
+        across = None if mean is None else along(grad, mean.to(kept.dtype))
+        at_once = max(1, len(vectors)) if vectors.dtype == kept.dtype else _HALF_ROWS_AT_ONCE
+        for begin in range(0, max(1, len(vectors)), at_once):
+            rows = slice(begin, begin + at_once)
             part = _Lengths(*(value[rows] for value in rest))
             block, ids = vectors[rows].to(kept.dtype), index[rows]
             along_g = torch.ops.geoguide3d.segment_dot(block, grad, ids, None) * part.inverse
             turn = along_g if across is None else along_g - across[ids]
             turn = (turn / part.distance.square()).masked_fill(part.near, 0)  # t / c
-            pull = (along_g - turn * (part.squared - part.along)) / part.distance  # e · u
+            pull = (along_g - turn * (part.squared - part.on_mean)) / part.distance  # e · u
             turn, scale = turn / part.distance, kept[rows] * part.inverse
             by_v = scale * part.inverse * (turn + pull.masked_fill(part.clamped, 0))
             made = torch.ops.geoguide3d.segment_expand(grad, scale / part.distance, ids, None, kept.dtype)
             made.addcmul_(block, by_v[:, None], value=-1)
             if mean is not None:
                 made.addcmul_((scale * turn)[:, None], mean.to(kept.dtype))
-            result[rows] = made
-        return result, None, None, None, None
+            parts.append(made.to(vectors.dtype))
+        return parts[0] if len(parts) == 1 else torch.cat(parts), None, None, None, None

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from geoguide3d.losses.pooling import pooled_means
 from geoguide3d.losses.usd import Taught, UsdSettings, point_weights, usd
 from geoguide3d.ops import weighted_segment_mean
 
@@ -41,8 +42,8 @@ def test_value_and_gradient_are_the_recorded_ones(shared_fixtures: Path, case: s
     found, taught = recorded(shared_fixtures, case)
     double = case == "float64"
     output = found["output_3d"].clone().requires_grad_()
-    weights = point_weights(SETTINGS, None, output.detach(), taught)
-    loss, entropy = usd(output, weights, taught, SETTINGS)
+    means = pooled_means(output, {"taught": taught.lists})["taught"]
+    loss, entropy = usd(output, means, point_weights(SETTINGS, None, None, taught), taught, SETTINGS)
     loss.backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(
         loss.detach(), found["loss"], rtol=1e-12 if double else 2e-6, atol=1e-14 if double else 1e-7
@@ -57,7 +58,7 @@ def test_value_and_gradient_are_the_recorded_ones(shared_fixtures: Path, case: s
 @pytest.mark.parametrize("case", CASES)
 def test_targets_are_the_recorded_means(shared_fixtures: Path, case: str) -> None:
     found, taught = recorded(shared_fixtures, case)
-    weights = point_weights(SETTINGS, None, taught.targets, taught)
+    weights = point_weights(SETTINGS, None, None, taught)
     pooled = weighted_segment_mean(taught.targets, weights, taught.superpoints, taught.count, eps=0.0)
     held = taught.superpoints[taught.taught].unique()
     torch.testing.assert_close(pooled[held], found["feat_mean"], rtol=1e-5, atol=1e-6)
