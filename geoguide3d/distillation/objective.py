@@ -214,7 +214,7 @@ class Objective(nn.Module):
             terms["iirc"] = self.settings.iirc_weight, term
         result.update({name: term.detach() for name, (_, term) in terms.items()})
         weighted = [weight * term for weight, term in terms.values()]
-        result["loss"] = torch.stack(weighted).sum() if weighted else semantic.sum() * 0
+        result["loss"] = torch.stack(weighted).sum() if weighted else semantic.sum(dtype=centre.dtype) * 0
         return result
 
     def _points(self, semantic: Tensor, sample: Sample) -> Tensor:
