@@ -13,10 +13,11 @@ from tqdm import tqdm
 
 from ablation_study.teachers import Teacher
 from geoguide3d.backbones.room_net.with_descriptors import RoomNetWithDescriptors
+from geoguide3d.distillation.guides import surface_of
 from geoguide3d.distillation.lessons import Lesson
 from geoguide3d.geometry.masks import PointMasks
-from geoguide3d.geometry.proposals import Surface, propose_masks
-from geoguide3d.geometry.superpoints import SuperpointSettings, neighbor_edges
+from geoguide3d.geometry.proposals import propose_masks
+from geoguide3d.geometry.superpoints import SuperpointSettings
 from geoguide3d.scenes.orientation import with_up
 from geoguide3d.scenes.rooms import make_room
 from geoguide3d.scenes.rooms.splits import Split
@@ -110,7 +111,7 @@ def _make(folder: Path, plan: Plan, room: tuple[Split, int]) -> Path:
     """Writes a room's file and returns its path."""
     split, seed = room
     kept = plan.kept if split == "train" else plan.judged
-    key = content_key({"room": f"{split} {seed} {plan.views} {kept}", "teacher": str(plan.teacher), "format": "2"})
+    key = content_key({"room": f"{split} {seed} {plan.views} {kept}", "teacher": str(plan.teacher), "format": "3"})
     path = folder / f"{split}_{seed}_{key[:16]}.pt"
     if not path.is_file():
         made = make_room(seed, split)
@@ -123,8 +124,10 @@ def _make(folder: Path, plan: Plan, room: tuple[Split, int]) -> Path:
 def _content(scene: Scene, fused: Tensor, kept: int) -> dict[str, object]:
     assert scene.labels is not None and scene.instances is not None and scene.normals is not None  # rooms have all
     superpoints = {kind: superpoints_of_scene(scene, settings) for kind, settings in SUPERPOINTS.items()}
-    surface = Surface(scene.points, scene.normals, superpoints["standard"], neighbor_edges(scene.points), scene.colors)
-    masks = {"proposer": propose_masks(surface), "ground truth": PointMasks.from_labels(scene.instances)}
+    masks = {
+        "proposer": propose_masks(surface_of(scene, superpoints["standard"])),
+        "ground truth": PointMasks.from_labels(scene.instances),
+    }
     rows = torch.randperm(len(scene), generator=torch.Generator().manual_seed(0))[:kept].sort().values
     cut = {source: found.of_points(rows) for source, found in masks.items()}
     cut = {source: found.select(found.sizes > 0) for source, found in cut.items()}

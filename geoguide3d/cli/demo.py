@@ -24,6 +24,7 @@ from geoguide3d.fusion.accumulator import FusedFeatures
 from geoguide3d.fusion.fuse import fuse_views
 from geoguide3d.query.export import export_answer
 from geoguide3d.query.model import GeoGuide
+from geoguide3d.scenes.named_scenes import SceneFiles
 from geoguide3d.scenes.orientation import with_up
 from geoguide3d.scenes.point_files import read_scene
 from geoguide3d.scenes.posed_folder import open_posed_folder
@@ -140,13 +141,13 @@ def _distil(settings: DemoSettings, rooms: Path, model: str, backbone: str, fuse
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     parsed, resolved = parse_settings(DistillSettings, words)
     text = load_text_encoder(parsed.text)
-    teachers = distill.teacher_at(parsed, text)
+    teachers = distill.teacher_of(parsed, text)
 
-    def remembered(path: Path) -> Teacher:
+    def remembered(files: SceneFiles) -> Teacher:
         def teach(scene: Scene, views: Sequence[View]) -> FusedFeatures:
-            if path not in fused:
-                fused[path] = teachers(path)(scene, views)
-            return fused[path]
+            if files.points not in fused:
+                fused[files.points] = teachers(files)(scene, views)
+            return fused[files.points]
 
         return teach
 

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -14,20 +13,20 @@ from tqdm import tqdm
 from geoguide3d.backbones.cached import with_encoding
 from geoguide3d.backbones.loading import load_backbone
 from geoguide3d.backbones.weights import BackboneRecord, find_weights, sha256_of
-from geoguide3d.cli.distill_settings import DistillSettings, read_class_names
+from geoguide3d.cli.distill_settings import DistillSettings
 from geoguide3d.cli.outputs import check_replaceable
 from geoguide3d.cli.settings import command, parse_settings
 from geoguide3d.distillation.adapter import CONFIG_FILE, Adapter
 from geoguide3d.distillation.distill import distill
 from geoguide3d.distillation.lessons import Lesson, LessonReader, Teacher
-from geoguide3d.distillation.plain import PlainObjective
+from geoguide3d.distillation.objective import Objective
 from geoguide3d.distillation.validation import Validation
 from geoguide3d.encoders.loading import load_teacher, load_text_encoder
-from geoguide3d.encoders.prompts import class_prompt
 from geoguide3d.encoders.protocols import TextEncoder
 from geoguide3d.fusion.fuse import fuse_views
+from geoguide3d.fusion.fused_files import fused_teacher, scenes_with_features
 from geoguide3d.query.model import MODEL_FILES, save_model
-from geoguide3d.scenes.scene_list import read_scene_list
+from geoguide3d.scenes.named_scenes import SceneFiles
 from geoguide3d.store.atomic import atomic_file
 from geoguide3d.store.lock import LOCK_FILE
 from geoguide3d.training.processes import Processes
@@ -51,7 +50,7 @@ SETTINGS_FILE, EXPORT_FOLDER = "config.yaml", ".export"
 OWN_FILES = {*MODEL_FILES, *RUN_FILES, SETTINGS_FILE, EXPORT_FOLDER}
 
 
-TeacherAt = Callable[[Path], Teacher]
+TeacherOf = Callable[[SceneFiles], Teacher]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,29 +58,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings, resolved = parse_settings(DistillSettings, argv, EXAMPLES)
     with command("geoguide3d distill"):
         text = load_text_encoder(settings.text)
-        worth = make_model(settings, resolved, text, teacher_at(settings, text))
+        worth = make_model(settings, resolved, text, teacher_of(settings, text))
         if Processes(settings.training.device).writes:
             print(worth)
     return 0
 
 
-def teacher_at(settings: DistillSettings, text: TextEncoder) -> TeacherAt:
-    """Returns what fuses the 2D features of the scene at a path."""
+def teacher_of(settings: DistillSettings, text: TextEncoder) -> TeacherOf:
+    """Returns what gives the 2D features of a scene: fused from its frames, or stored ones."""
+    if settings.fused_features is not None:
+        assert settings.data_root is not None  # DistillSettings checks it
+        stored = fused_teacher(settings.fused_features, settings.data_root, text)
+        return lambda files: stored
 
-    def at(path: Path) -> Teacher:
-        teacher = load_teacher(settings.teacher, path if path.is_dir() else path.parent, text)
+    def of(files: SceneFiles) -> Teacher:
+        folder = files.points if files.points.is_dir() else files.points.parent
+        teacher = load_teacher(settings.teacher, folder, text)
         return partial(fuse_views, encoder=teacher, settings=settings.fusion)
 
-    return at
+    return of
 
 
-def make_model(settings: DistillSettings, resolved: str, text: TextEncoder, teachers: TeacherAt) -> str:
+def make_model(settings: DistillSettings, resolved: str, text: TextEncoder, teachers: TeacherOf) -> str:
     """Writes a model folder and returns what it is worth, in one line.
 
     Args:
         resolved: the settings as YAML.
         text: the text encoder of the settings.
-        teachers: what teaches at each path of the scene list.
+        teachers: what teaches each scene of the list.
 
     Raises:
         FileNotFoundError, ValueError, OSError: what a user can cure.
@@ -90,22 +94,24 @@ def make_model(settings: DistillSettings, resolved: str, text: TextEncoder, teac
     with open_run(settings.output, processes) as run:
         if processes.writes:
             check_replaceable(run.path, OWN_FILES, settings.overwrite)
-        paths = read_scene_list(settings.scene_list, settings.data_root)
+        scenes = _scenes(settings)
         weights = find_weights(settings.backbone, settings.backbone_weights)
         backbone = load_backbone(settings.backbone.name, settings.backbone.config, weights, settings.encoding.device)
         hashed = None if weights is None else sha256_of(weights)
         record = replace(settings.backbone, config=backbone.config, sha256=hashed, licence=backbone.licence)
         backbone = with_encoding(backbone, settings.encoding, weights)
         up = None if settings.up is None else torch.tensor(settings.up)
-        reader = LessonReader(settings.capture, backbone, up)
+        reader = LessonReader(
+            settings.capture, backbone, up, settings.guides, has_frames=settings.fused_features is None
+        )
         validation = read_validation(settings, reader, text)
-        lessons = _read_lessons(paths, reader, teachers, processes)
+        lessons = _read_lessons(scenes, reader, teachers, processes)
         if processes.writes:
             _begin(run, resolved, settings.overwrite)
-        distilled = distill(lessons, settings.training, PlainObjective, run, validation)
+        distilled = distill(lessons, settings.training, partial(Objective, settings.losses), run, validation)
         if processes.writes:
             _export(run, distilled.adapter, settings, record, text)
-    return f"{settings.output}: mean cosine with the teacher {distilled.final_cosine:.4f} on {len(paths)} scene(s)"
+    return f"{settings.output}: mean cosine with the teacher {distilled.final_cosine:.4f} on {len(scenes)} scene(s)"
 
 
 def read_validation(settings: DistillSettings, reader: LessonReader, text: TextEncoder) -> Validation | None:
@@ -117,25 +123,32 @@ def read_validation(settings: DistillSettings, reader: LessonReader, text: TextE
     wanted = settings.validation
     if wanted.scene_list is None:
         return None
-    names = read_class_names(wanted.classes)
-    scenes = [reader.validation_scene(path) for path in read_scene_list(wanted.scene_list, settings.data_root)]
-    vectors = text.encode_text([class_prompt(name, settings.prompt_template) for name in names])
+    vectors = text.encode_text(wanted.prompts(settings.prompt_template))
+    scenes = [reader.validation_scene(files) for files in settings.scene_files(wanted.scene_list)]
     return Validation(scenes, vectors, wanted.every)
 
 
+def _scenes(settings: DistillSettings) -> list[SceneFiles]:
+    scenes = settings.scene_files(settings.scene_list)
+    if settings.fused_features is None:
+        return scenes
+    assert settings.data_root is not None  # DistillSettings checks it
+    return scenes_with_features(scenes, settings.fused_features, settings.data_root)
+
+
 def _read_lessons(
-    paths: Sequence[Path], reader: LessonReader, teachers: TeacherAt, processes: Processes
+    scenes: Sequence[SceneFiles], reader: LessonReader, teachers: TeacherOf, processes: Processes
 ) -> list[Lesson]:
-    """Returns the lessons in the order of paths; what is cached is computed by one process and read by the others."""
+    """Returns the lessons in the scenes' order; what is cached is computed by one process and read by the others."""
     lessons: dict[int, Lesson] = {}
-    with tqdm(total=len(paths), desc="scenes", unit="scene", disable=None if processes.writes else True) as bar:
-        for numbers in (range(processes.rank, len(paths), processes.count), range(len(paths))):
+    with tqdm(total=len(scenes), desc="scenes", unit="scene", disable=None if processes.writes else True) as bar:
+        for numbers in (range(processes.rank, len(scenes), processes.count), range(len(scenes))):
             for number in numbers:
                 if number not in lessons:
-                    lessons[number] = reader.read(paths[number], teachers(paths[number]))
+                    lessons[number] = reader.read(scenes[number], teachers(scenes[number]))
                     bar.update()
             processes.wait()
-    return [lessons[number] for number in range(len(paths))]
+    return [lessons[number] for number in range(len(scenes))]
 
 
 def _begin(run: RunFolder, resolved: str, overwrite: bool) -> None:

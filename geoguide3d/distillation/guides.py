@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from geoguide3d.geometry.masks import PointMasks
@@ -43,8 +42,8 @@ class Guides:
         masks: None: scenes have none.
     """
 
-    superpoints: SuperpointSettings | None
-    masks: MaskSettings | None
+    superpoints: SuperpointSettings | None = None
+    masks: MaskSettings | None = None
 
     def superpoints_of(self, files: SceneFiles, scene: Scene) -> Tensor | None:
         """Returns (N,) int64, contiguous from 0: the file's, else those of the scene's surface.
@@ -84,4 +83,4 @@ def surface_of(scene: Scene, superpoints: Tensor) -> Surface:
         edges = mesh_edges(scene.points, scene.faces)[0]
     else:
         edges = neighbor_edges(scene.points)
-    return Surface(scene.points, normals, superpoints, edges.to(torch.int64), scene.colors)
+    return Surface(scene.points, normals, superpoints, edges, scene.colors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -12,10 +12,12 @@ from torch import Tensor
 
 from geoguide3d.backbones.cached import CachedBackbone
 from geoguide3d.backbones.protocol import FrozenBackbone
+from geoguide3d.distillation.guides import Guides
 from geoguide3d.distillation.rows import Rows, channels_of, check_finite, read_rows
 from geoguide3d.distillation.validation import ValidationScene
 from geoguide3d.fusion.accumulator import FusedFeatures
 from geoguide3d.geometry.masks import PointMasks
+from geoguide3d.scenes.named_scenes import SceneFiles
 from geoguide3d.scenes.orientation import with_up
 from geoguide3d.scenes.point_files import read_scene
 from geoguide3d.scenes.posed_folder import open_posed_folder
@@ -27,8 +29,6 @@ from geoguide3d.store.feature_format import FeatureDescription
 _log = logging.getLogger(__name__)
 
 Teacher = Callable[[Scene, Sequence[View]], FusedFeatures]
-Superpoints = Callable[[Scene], Tensor]  # → (N,) int64, contiguous from 0
-Masks = Callable[[Scene, Tensor | None], PointMasks]  # of a scene and its superpoints
 
 
 @dataclass(frozen=True)
@@ -139,49 +139,61 @@ class LessonReader:
         capture: how scenes and frames are read.
         backbone: the frozen 3D features; those of a cached one stay on disk.
         up: (3,) in the scenes' axes; None takes the file's, or estimates it from the scene and its cameras.
-        superpoints: gives those of a scene; None: lessons have none.
-        masks: gives those of a scene; None: lessons have none.
+        guides: where superpoints and masks come from; by default lessons have none.
+        has_frames: whether a scene is a folder with a point file, color/, depth/, pose/ and intrinsic.txt; else it is
+            a point file, and the teacher gets no views.
     """
 
     capture: CaptureSettings
     backbone: FrozenBackbone
     up: Tensor | None = None
-    superpoints: Superpoints | None = None
-    masks: Masks | None = None
+    guides: Guides = field(default_factory=Guides)
+    has_frames: bool = True
 
-    def read(self, path: Path, teacher: Teacher) -> Lesson:
-        """Returns the lesson of the scene at path: a folder with a point file, color/, depth/, pose/ and intrinsic.txt.
+    def read(self, files: SceneFiles, teacher: Teacher) -> Lesson:
+        """Returns the lesson of a scene.
 
         Raises:
             FileNotFoundError, ValueError: what the readers and the teacher raise, or what `Lesson` refuses.
         """
-        capture = self.capture
-        scene, views = read_scene(path), open_posed_folder(path, depth_scale=capture.depth_scale, stride=capture.stride)
-        scene = with_up(scene, self.up, torch.stack([view.camera.up_world for view in views]))
-        return self.lesson(scene, teacher(scene, views))
+        scene = replace(read_scene(files.points), name=files.name)
+        views: Sequence[View] = ()
+        cameras_up = None
+        if self.has_frames:
+            capture = self.capture
+            views = open_posed_folder(files.points, depth_scale=capture.depth_scale, stride=capture.stride)
+            cameras_up = torch.stack([view.camera.up_world for view in views])
+        scene = with_up(scene, self.up, cameras_up)
+        fused = teacher(scene, views)
+        superpoints = self.guides.superpoints_of(files, scene)
+        return self.lesson(scene, fused, superpoints, self.guides.masks_of(files, scene, superpoints))
 
-    def lesson(self, scene: Scene, fused: FusedFeatures) -> Lesson:
+    def lesson(
+        self,
+        scene: Scene,
+        fused: FusedFeatures,
+        superpoints: Tensor | None = None,  # (N,)
+        masks: PointMasks | None = None,
+    ) -> Lesson:
         """Returns the lesson of a scene, zero vectors of the teacher left out.
 
         Raises:
             ValueError: what `Lesson` refuses.
         """
-        superpoints = None if self.superpoints is None else self.superpoints(scene)
-        masks = None if self.masks is None else self.masks(scene, superpoints)
         taught = taught_points(fused, self.capture.points_per_scene)
         _log.info("%s: %d of %d points are taught", scene.name, len(taught), len(scene))
         targets = self._kept(scene, fused.features[taught].to(torch.float16))
         return Lesson(scene.name, self._features(scene), taught, targets, superpoints, masks, scene.points)
 
-    def validation_scene(self, path: Path) -> ValidationScene:
-        """Returns the scene at path, which needs labels and no images.
+    def validation_scene(self, files: SceneFiles) -> ValidationScene:
+        """Returns a scene to validate with, which needs labels and no images.
 
         Raises:
             FileNotFoundError, ValueError: what the readers raise, or the scene has no labels.
         """
-        scene = with_up(read_scene(path), self.up)
+        scene = with_up(replace(read_scene(files.points), name=files.name), self.up)
         if scene.labels is None:
-            raise ValueError(f"{path}: has no labels to validate with; take it off the validation's list")
+            raise ValueError(f"{files.points}: has no labels to validate with; take it off the validation's list")
         return ValidationScene(scene.name, self._features(scene), scene.labels)
 
     def _kept(self, scene: Scene, targets: Tensor) -> Rows:

@@ -9,7 +9,6 @@ from typing import cast
 
 import pytest
 import torch
-from torch import Tensor
 
 from geoguide3d.backbones.cached import CachedBackbone
 from geoguide3d.backbones.protocol import FrozenBackbone
@@ -51,15 +50,9 @@ def test_holds_all_points_and_the_targets_of_the_seen_as_they_are() -> None:
     assert (lesson.name, len(lesson), lesson.superpoints, lesson.masks) == ("six", 6, None, None)
 
 
-def test_asks_for_superpoints_and_for_masks_of_them() -> None:
+def test_superpoints_and_masks_go_with_it() -> None:
     superpoints = torch.tensor([0, 0, 1, 1, 2, 2])
-
-    def masks(scene: Scene, of: Tensor | None) -> PointMasks:
-        assert scene is SCENE and of is superpoints
-        return PointMasks.from_labels(of)
-
-    reader = replace(READER, superpoints=lambda _: superpoints, masks=masks)
-    lesson = reader.lesson(SCENE, fused(TARGETS, [1] * 6))
+    lesson = READER.lesson(SCENE, fused(TARGETS, [1] * 6), superpoints, PointMasks.from_labels(superpoints))
     assert lesson.superpoints is superpoints
     assert lesson.masks is not None and len(lesson.masks) == 3
 
