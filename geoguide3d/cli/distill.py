@@ -27,7 +27,7 @@ from geoguide3d.fusion.fuse import fuse_views
 from geoguide3d.fusion.fused_files import fused_teacher, scenes_with_features
 from geoguide3d.query.model import MODEL_FILES, save_model
 from geoguide3d.scenes.named_scenes import SceneFiles
-from geoguide3d.store.atomic import atomic_file
+from geoguide3d.store.atomic import atomic_file, remove_leftovers
 from geoguide3d.store.lock import LOCK_FILE
 from geoguide3d.training.processes import Processes
 from geoguide3d.training.run_folder import RUN_FILES, RunFolder, open_run
@@ -35,7 +35,6 @@ from geoguide3d.training.run_folder import RUN_FILES, RunFolder, open_run
 EXAMPLES = """examples:
   geoguide3d distill --scene-list scenes.txt --output outputs/model
   geoguide3d distill --scene-list scenes.txt --config configs/lounge.yaml --output outputs/lounge --training.steps 300
-
   geoguide3d distill --config outputs/lounge/config.yaml                  # goes on where a stopped run left off
   geoguide3d distill --scene-list train.txt --output outputs/model --validation.scene-list val.txt \\
       --validation.classes classes.txt --training.scenes-per-step 8 --training.tensorboard true
@@ -93,6 +92,7 @@ def make_model(settings: DistillSettings, resolved: str, text: TextEncoder, teac
     processes = Processes(settings.training.device)
     with open_run(settings.output, processes) as run:
         if processes.writes:
+            remove_leftovers(run.path / SETTINGS_FILE)
             check_replaceable(run.path, OWN_FILES, settings.overwrite)
         scenes = _scenes(settings)
         weights = find_weights(settings.backbone, settings.backbone_weights)

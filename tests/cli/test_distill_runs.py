@@ -70,6 +70,25 @@ def test_a_stopped_run_goes_on_or_says_why_not(
     assert {path.name for path in run.iterdir()} == {path.name for path in (tmp_path / "whole").iterdir()}
 
 
+def test_a_run_stopped_while_it_writes_the_model_writes_it_later(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stops(folder: Path, *rest: Any) -> None:
+        (folder / "adapter.safetensors").touch()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("geoguide3d.cli.distill.save_model", stops)
+        with pytest.raises(KeyboardInterrupt):
+            main(words)
+    (tmp_path / "run" / ".config.abcdefgh.yaml").touch()  # as a kill leaves it
+    with monkeypatch.context() as patch:
+        stop_at(patch, 0)  # no step is taken again
+        assert main(words) == 0
+    assert GeoGuide.from_pretrained(tmp_path / "run").adapter.hidden_channels == 32
+    assert not [path.name for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
+
+
 def test_overwrite_starts_a_stopped_run_anew_and_a_finished_one_is_replaced(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +140,7 @@ def test_validation_is_logged(
     (tmp_path / "held_out.txt").write_text("labelled\n")
     (tmp_path / "classes.txt").write_text("floor\nbox\n")
     words += ["--validation.scene-list", str(tmp_path / "held_out.txt"), "--validation.every=4"]
-    assert "--validation.classes None: name a text file" in failure(capsys, words)
+    assert "by either --validation.classes FILE or --validation.label-set NAME" in failure(capsys, words)
     assert main([*words, "--validation.classes", str(tmp_path / "classes.txt"), "--training.steps=60"]) == 0
     lines = [json.loads(line) for line in (tmp_path / "run" / "training.jsonl").read_text().splitlines()]
     measured = {line["step"]: line["validation_mean_iou"] for line in lines if "validation_mean_iou" in line}

@@ -187,3 +187,13 @@ def test_a_loss_that_is_not_finite_is_told(lessons: list[Lesson]) -> None:
 
     with pytest.raises(ValueError, match=r"step 1: the loss is nan; lower training.learning_rate"):
         distill([lesson(0)], SETTINGS, Broken)
+
+
+@pytest.mark.gpu
+def test_trains_on_a_gpu_and_goes_on(lessons: list[Lesson], tmp_path: Path) -> None:
+    settings = replace(SETTINGS, device="cuda", precision="bf16", checkpoint_steps=80)
+    distilled = distill(lessons, settings, ScaledObjective, RunFolder(tmp_path))
+    assert distilled.final_cosine > 0.98
+    assert distilled.adapter.project.weight.device.type == "cpu"
+    again = distill(lessons, settings, ScaledObjective, RunFolder(tmp_path))  # finished: only read
+    assert torch.equal(again.adapter.project.weight, distilled.adapter.project.weight)
