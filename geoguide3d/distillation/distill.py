@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from geoguide3d.distillation.adapter import Adapter
 from geoguide3d.distillation.lessons import Lesson
-from geoguide3d.distillation.plain import MakeObjective, ObjectiveModule
+from geoguide3d.distillation.objective import Objective
 from geoguide3d.distillation.sampling import draw, moved
 from geoguide3d.distillation.statistics import feature_statistics, mean_cosine, mean_unit_target
 from geoguide3d.distillation.validation import Validation
@@ -22,6 +22,9 @@ from geoguide3d.training.processes import Processes
 from geoguide3d.training.run_folder import RunFolder
 from geoguide3d.training.schedule import Schedule
 from geoguide3d.training.trainer import Trainer, train
+
+# (geometric channels G, semantic channels C, mean unit vector of the teacher (C,)) → a fresh objective
+MakeObjective = Callable[[int, int, Tensor], Objective]
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Distilled:
 class Student(nn.Module):
     """The adapter and the heads of the objective: what is trained and checkpointed; the adapter alone is exported."""
 
-    def __init__(self, adapter: Adapter, objective: nn.Module) -> None:
+    def __init__(self, adapter: Adapter, objective: Objective) -> None:
         super().__init__()
         self.adapter, self.objective = adapter, objective
 
@@ -113,8 +116,8 @@ class DistillationTrainer(Trainer[Student]):
         sample = moved(draw(lesson, settings.points_per_step // self.parts, generator), device)
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             semantic = self.model.adapter(sample.geometric)
-        objective = cast(ObjectiveModule, self.model.objective)
-        return objective(semantic.to(torch.float32), sample, generator)
+        terms: Mapping[str, Tensor] = self.model.objective(semantic.to(torch.float32), sample, generator)
+        return terms
 
     def measured(self) -> Entry:
         """Returns the validation's scores every so many steps, and after the last."""
@@ -125,8 +128,7 @@ class DistillationTrainer(Trainer[Student]):
 
     def settings(self) -> dict[str, str]:
         """Returns the settings, and what tells these lessons from others."""
-        adapter, objective = self.model.adapter, cast(ObjectiveModule, self.model.objective).settings
-        minimised = {} if objective is None else named_settings(objective)
+        adapter, minimised = self.model.adapter, named_settings(self.model.objective.settings)
         buffers = {"mean": adapter.input_mean, "scale": adapter.input_scale, "semantic": adapter.semantic_mean}
         lessons = {lesson.name: [len(lesson), len(lesson.taught)] for lesson in self._lessons}
         return {
@@ -160,7 +162,7 @@ def distill(
     of a step, so that the number of processes changes nothing but rounding.
 
     Args:
-        objective: makes what is minimised, such as `PlainObjective`.
+        objective: makes what is minimised, such as `partial(Objective, preset("recommended"))`.
         run: where checkpoints and the log are kept, and a stopped training is found again; None writes nothing.
         validation: is measured while training.
 
@@ -187,7 +189,7 @@ def _fresh_student(lessons: Sequence[Lesson], settings: TrainingSettings, object
         adapter = Adapter(in_channels, out_channels, settings.hidden_channels)
         heads = objective(in_channels, out_channels, semantic_mean)
     adapter.set_input_statistics(*feature_statistics(lessons))
-    centre = cast(ObjectiveModule, heads).semantic_mean
+    centre = heads.semantic_mean
     if centre is not None:
         adapter.semantic_mean.copy_(centre)
     return Student(adapter, heads)

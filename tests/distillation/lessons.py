@@ -7,7 +7,7 @@ from torch import nn
 
 from geoguide3d.distillation.distill import TrainingSettings
 from geoguide3d.distillation.lessons import Lesson
-from geoguide3d.distillation.plain import PlainObjective
+from geoguide3d.distillation.objective import Objective, preset
 from geoguide3d.distillation.sample import Sample
 
 SETTINGS = TrainingSettings(steps=160, points_per_step=128, learning_rate=3e-3, hidden_channels=32, log_every=60)
@@ -25,6 +25,13 @@ def lesson(kind: int, count: int = 200) -> Lesson:
 
 def three_lessons() -> list[Lesson]:
     return [lesson(0), lesson(1, count=50), lesson(2)]
+
+
+class PlainObjective(Objective):
+    """The preset "plain"."""
+
+    def __init__(self, geometric_channels: int, semantic_channels: int, semantic_mean: torch.Tensor) -> None:
+        super().__init__(preset("plain"), geometric_channels, semantic_channels, semantic_mean)
 
 
 class ScaledObjective(PlainObjective):

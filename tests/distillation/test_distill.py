@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from geoguide3d.distillation.adapter import Adapter
-from geoguide3d.distillation.distill import DistillationTrainer, Student, TrainingSettings, distill
+from geoguide3d.distillation.distill import DistillationTrainer, MakeObjective, Student, TrainingSettings, distill
 from geoguide3d.distillation.lessons import Lesson
-from geoguide3d.distillation.plain import MakeObjective, PlainObjective
+from geoguide3d.distillation.objective import Objective, ObjectiveSettings, preset
 from geoguide3d.distillation.validation import Validation, ValidationScene
 from geoguide3d.training.processes import Processes
 from geoguide3d.training.run_folder import RunFolder
-from tests.distillation.lessons import DIRECTIONS, SETTINGS, ScaledObjective, lesson, three_lessons
+from tests.distillation.lessons import DIRECTIONS, SETTINGS, PlainObjective, ScaledObjective, lesson, three_lessons
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +74,10 @@ def test_inputs_are_standardised_by_all_lessons_together(lessons: list[Lesson]) 
 
 
 def test_the_objective_gets_the_mean_unit_target_and_the_adapter_what_it_centres_by(lessons: list[Lesson]) -> None:
-    class Centred(PlainObjective):
-        def __init__(self, geometric_channels: int, semantic_channels: int, semantic_mean: torch.Tensor) -> None:
-            super().__init__(geometric_channels, semantic_channels, semantic_mean)
-            self.semantic_mean = semantic_mean
-
     counts = torch.tensor([float(len(one.taught)) for one in lessons])
     expected = (counts[:, None] * DIRECTIONS).sum(dim=0) / counts.sum()
-    centred = distill(lessons, replace(SETTINGS, steps=1), Centred).adapter
+    settings = replace(preset("plain"), centred=True)
+    centred = distill(lessons, replace(SETTINGS, steps=1), partial(Objective, settings)).adapter
     torch.testing.assert_close(centred.semantic_mean, expected)
     assert not distill(lessons, replace(SETTINGS, steps=1), PlainObjective).adapter.semantic_mean.any()
 
@@ -112,17 +109,8 @@ def test_a_step_of_scenes_follows_the_mean_of_their_gradients(lessons: list[Less
 
 
 def test_a_run_with_another_objective_or_other_scenes_is_not_resumed(lessons: list[Lesson], tmp_path: Path) -> None:
-    @dataclass(frozen=True)
-    class Weight:
-        imr_weight: float = 1.0
-
     def objective(weight: float) -> MakeObjective:
-        def make(geometric_channels: int, semantic_channels: int, semantic_mean: torch.Tensor) -> PlainObjective:
-            made = PlainObjective(geometric_channels, semantic_channels, semantic_mean)
-            made.settings = Weight(weight)  # type: ignore[assignment]
-            return made
-
-        return make
+        return partial(Objective, ObjectiveSettings(targets="points", imr_weight=weight, iirc_weight=0.0))
 
     run, short = RunFolder(tmp_path), replace(SETTINGS, steps=2)
     distill(lessons, short, objective(1.0), run)
