@@ -70,21 +70,25 @@ class Truth:
     superpoints: NDArray[np.int64]
 
 
-def write_layout(root: Path, train: int = 1, val: int = 1, points: int = 6000, chunk: int = 2500) -> Layout:
+def write_layout(
+    root: Path, train: int = 1, val: int = 1, points: int = 6000, chunk: int = 2500, vectors: Mean | None = None
+) -> Layout:
     """Writes `train` + `val` rooms: points, fused features (OpenScene's chunks and SAS's whole scenes), superpoints,
     masks and lists.
 
-    Features are RoomCLIP's text vectors of the category, bent by noise, so that a model distilled from them answers.
+    Features are the text vectors of the category, bent by noise, so that a model distilled from them answers.
 
     Args:
         points: about how many a room has, drawn evenly: a scene of OpenScene has ten to fifty times as many.
         chunk: points drawn for each of the five files of a training scene, in the place of OpenScene's 20,000.
+        vectors: (categories, C) of unit length; None: RoomCLIP's.
     """
     names = {
         "train": [f"scene{index:04d}_00" for index in range(train)],
         "val": [f"scene{index:04d}_01" for index in range(train, train + val)],
     }
-    vectors = RoomClipTextEncoder.load().encode_text([f"a {name}" for name in CATEGORIES]).numpy()
+    if vectors is None:
+        vectors = RoomClipTextEncoder.load().encode_text([f"a {name}" for name in CATEGORIES]).numpy()
     truth = {}
     for split in ("train", "val"):
         for seed, name in enumerate(names[split]):
