@@ -41,6 +41,8 @@ LAZY = {
     "ray",
     "torch_scatter",
     "huggingface_hub",
+    "accelerate",
+    "tensorboard",
 }
 
 FILES = sorted(PACKAGE.rglob("*.py"))
