@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from geoguide3d.distillation.adapter import Adapter
 from geoguide3d.distillation.lessons import Lesson
 from geoguide3d.distillation.objective import Objective
-from geoguide3d.distillation.sampling import draw, moved
+from geoguide3d.distillation.sampling import Unit, draw, moved
 from geoguide3d.distillation.statistics import feature_statistics, mean_cosine, mean_unit_target
 from geoguide3d.distillation.validation import Validation
 from geoguide3d.store.cache import content_key
@@ -34,7 +34,9 @@ class TrainingSettings(Schedule):
     Args:
         scenes_per_step: scenes whose mean loss is one step's; they are shared by the processes, and need the memory
             of one.
-        points_per_step: points of a step, shared evenly by its scenes; whole superpoints as far as they fit.
+        points_per_step: points of a step, shared evenly by its scenes.
+        drawn: what is drawn of larger scenes: points, which taught more per step (docs/ablation.md), or superpoints,
+            whole ones.
         hidden_channels: width of the adapter.
         precision: of the adapter's matrix products; bf16 halves their time where the hardware has it.
         device: cpu or cuda.
@@ -49,6 +51,7 @@ class TrainingSettings(Schedule):
     weight_decay: float = 0.0
     scenes_per_step: int = 1
     points_per_step: int = 20_000
+    drawn: Unit = "points"
     hidden_channels: int = 768
     precision: Literal["float32", "bf16"] = "float32"
     device: str = "cpu"
@@ -113,7 +116,7 @@ class DistillationTrainer(Trainer[Student]):
         """Returns the objective's terms of one scene of this step."""
         settings, device, generator = self._settings, self.processes.device, self.generator(part)
         lesson = self._lessons[self._scene(self.step_count * self.parts + part)]
-        sample = moved(draw(lesson, settings.points_per_step // self.parts, generator), device)
+        sample = moved(draw(lesson, settings.points_per_step // self.parts, generator, settings.drawn), device)
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             semantic = self.model.adapter(sample.geometric)
         terms: Mapping[str, Tensor] = self.model.objective(semantic.to(torch.float32), sample, generator)

@@ -17,8 +17,7 @@ class Sample:
         geometric: (P, G) float32 features of the frozen backbone.
         targets: (P, C) float32 fused features of the images, un-normalised; 0 where no view saw the point.
         taught: (P,) bool, the points that some view saw.
-        superpoints: (P,) int64, contiguous from 0; each is whole, or the scene's budget of points cut it. None: the
-            scene has none.
+        superpoints: (P,) int64, contiguous from 0, cut to the P points as masks are. None: the scene has none.
         masks: class-agnostic instances over the P points, cut to them. None: the scene has none.
         points: (P, 3) float32 metres, for what hides parts of instances by place. None: not kept.
     """

@@ -12,14 +12,20 @@ from geoguide3d.distillation.lessons import Lesson
 from geoguide3d.distillation.sample import Sample
 
 
-def draw(lesson: Lesson, most_points: int, generator: torch.Generator) -> Sample:
+Unit = Literal["points", "superpoints"]
+
+
+def draw(lesson: Lesson, most_points: int, generator: torch.Generator, unit: Unit = "points") -> Sample:
     """Returns a sample of at most most_points points, taught and untaught ones, in the order of the scene.
 
-    A scene of no more points is taken whole. Of a larger one whole superpoints are taken in random order, each as
-    likely, until there are most_points; the last one is cut at random to fit. Without superpoints, points are drawn.
-    (SAS draws 20,000 points, not superpoints, so that most superpoints are seen in part: `run/distill_sp.py`.)
+    A scene of no more points is taken whole.
+
+    Args:
+        unit: of a larger scene, "points" are drawn evenly, so that every superpoint and mask is there in part (SAS does
+            so: `run/distill_sp.py`); or "superpoints" in random order, whole ones, each as likely, until there are
+            most_points, the last one cut at random to fit. Without superpoints points are drawn.
     """
-    points = _drawn_points(lesson, most_points, generator)
+    points = _drawn_points(lesson, most_points, generator, unit)
     place = torch.full((len(lesson),), -1)
     place[lesson.taught] = torch.arange(len(lesson.taught))
     rows = place[points]
@@ -41,12 +47,12 @@ def moved(sample: Sample, device: torch.device) -> Sample:
     return Sample(**here)
 
 
-def _drawn_points(lesson: Lesson, most_points: int, generator: torch.Generator) -> Tensor:
+def _drawn_points(lesson: Lesson, most_points: int, generator: torch.Generator, unit: Unit) -> Tensor:
     """Returns (P,) int64 points, ascending."""
     count, superpoints = len(lesson), lesson.superpoints
     if count <= most_points:
         return torch.arange(count)
-    if superpoints is None:
+    if superpoints is None or unit == "points":
         return torch.randperm(count, generator=generator)[:most_points].sort().values
     sizes = torch.bincount(superpoints)
     order = torch.randperm(len(sizes), generator=generator)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from geoguide3d.distillation.lessons import Lesson
 from geoguide3d.distillation.sample import Sample
-from geoguide3d.distillation.sampling import draw
+from geoguide3d.distillation.sampling import Unit, draw
 from geoguide3d.geometry.masks import PointMasks
 
 
@@ -25,18 +25,22 @@ def scene(count: int, superpoints: int, seed: int = 0) -> Lesson:
     return Lesson(f"scene {seed}", numbers[:, None], taught, numbers[taught, None].expand(-1, 2), contiguous, masks)
 
 
-def drawn(lesson: Lesson, most: int, seed: int = 0) -> tuple[Sample, torch.Tensor]:
-    sample = draw(lesson, most, torch.Generator().manual_seed(seed))
+def drawn(lesson: Lesson, most: int, seed: int = 0, unit: Unit = "superpoints") -> tuple[Sample, torch.Tensor]:
+    sample = draw(lesson, most, torch.Generator().manual_seed(seed), unit)
     return sample, sample.geometric[:, 0].to(torch.int64)
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    count=st.integers(1, 90), superpoints=st.integers(1, 30), most=st.integers(1, 100), seed=st.integers(0, 2**32 - 1)
+    count=st.integers(1, 90),
+    superpoints=st.integers(1, 30),
+    most=st.integers(1, 100),
+    seed=st.integers(0, 2**32 - 1),
+    unit=st.sampled_from(["points", "superpoints"]),
 )
-def test_all_parts_speak_of_the_same_points(count: int, superpoints: int, most: int, seed: int) -> None:
+def test_all_parts_speak_of_the_same_points(count: int, superpoints: int, most: int, seed: int, unit: Unit) -> None:
     lesson = scene(count, superpoints, seed % 7)
-    sample, points = drawn(lesson, most, seed)
+    sample, points = drawn(lesson, most, seed, unit)
     assert len(sample) == min(count, most)
     assert bool((points.diff() > 0).all())
     assert torch.equal(sample.taught, points % 3 == 0)
@@ -58,6 +62,17 @@ def test_superpoints_are_whole_but_for_one(superpoints: int, most: int, seed: in
     sizes, found = torch.bincount(lesson.superpoints), torch.bincount(lesson.superpoints[points])
     sizes = sizes[: len(found)]
     assert int(((found > 0) & (found < sizes)).sum()) <= 1
+
+
+def test_points_are_drawn_evenly_from_all_superpoints() -> None:
+    lesson = replace(scene(100, 1), superpoints=torch.arange(100) // 10)
+    hits = sum(torch.bincount(drawn(lesson, 35, seed, "points")[1], minlength=100) for seed in range(600))
+    assert isinstance(hits, torch.Tensor)
+    assert bool(((hits - 210).abs() < 60).all())
+    shares = torch.stack(
+        [torch.bincount(drawn(lesson, 35, seed, "points")[1] // 10, minlength=10) for seed in range(50)]
+    )
+    assert int(shares.max()) < 10  # no superpoint is whole in any of 50 samples: 35 of 100 points
 
 
 def test_every_superpoint_is_as_likely_and_so_is_every_point() -> None:
