@@ -6,6 +6,8 @@ learning rate and, where it has them, weights of imr and iirc, by mIoU on the va
 each seed and judged on the test rooms. Everything finished is kept in --output: a run that was stopped goes on.
 
   python benchmarks/ablation.py --report docs/ablation.md     # an hour on 2 cores, rooms included
+  python benchmarks/ablation.py --study masks --report docs/ablation.md     # likewise superpoints, styles, network
+  python benchmarks/ablation.py --teacher simulated --report docs/ablation.md     # and a curve beside the page
   python benchmarks/ablation.py --train 4 --test 4 --steps 20 --seeds 1   # a minute, to see that it runs
 """
 
@@ -13,86 +15,61 @@ from __future__ import annotations
 
 import argparse
 import os
-from itertools import product
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("GEOGUIDE3D_REQUIRE_KERNELS", "1")  # read when geoguide3d.ops is imported
 
 import torch
-from ablation_study.report import Report, print_report, write_report
-from ablation_study.rooms import Plan, prepare
-from ablation_study.rows import ROWS, Row
-from ablation_study.runs import Course, Judged, Run, run_all
-from ablation_study.scores import mean_iou
+from ablation_study.curve import curve_lines, curves, draw_curves
+from ablation_study.report import Report, write_part
+from ablation_study.rooms import Plan
+from ablation_study.search import search_and_judge
+from ablation_study.studies import STUDIES, Setting, simulated
 
-from geoguide3d.encoders.prompts import class_prompt
-from geoguide3d.encoders.room_clip import RoomClipTextEncoder
 from geoguide3d.ops.allocator import keep_freed_memory
-from geoguide3d.scenes.rooms import CATEGORIES
-
-RATES = (5e-4, 1e-3, 2e-3, 4e-3)
-RATES_AND_FACTORS = tuple(product((1e-3, 2e-3), (0.5, 2.0)))
-
-
-def trials(row: Row, seed: int) -> list[Run]:
-    """Returns the search of a row: as many trainings for each."""
-    grid = RATES_AND_FACTORS if row.is_scaled else tuple((rate, 1.0) for rate in RATES)
-    return [Run(row, rate, factor, seed, ("validation",)) for rate, factor in grid]
 
 
 def main() -> None:
     options = _options()
     keep_freed_memory()
     plan = Plan(options.train, options.validation, options.test)
-    rooms = prepare(options.output / "rooms", plan, options.workers)
-    words = RoomClipTextEncoder.load().encode_text([class_prompt(name, "a {}") for name in CATEGORIES])
-    course = Course(options.steps, options.points, repr(plan))
-    rows = {name: row for name, row in ROWS.items() if not options.rows or name in options.rows}
-
-    def judged(runs: list[Run]) -> list[Judged]:
-        return run_all(runs, rooms, words, course, options.output / "runs", options.workers)
-
-    searched = [run for row in rows.values() for run in trials(row, seed=0)]
-    by_row = _grouped(judged(searched), len(rows))
-    chosen = {}
-    for (name, row), found in zip(rows.items(), by_row, strict=True):
-        scores = [_validated(one) for one in found]
-        best = max(range(len(scores)), key=lambda i: scores[i][1])
-        trial = trials(row, seed=0)[best]
-        chosen[name] = (trial, scores[best][0])
-    final = [
-        Run(trial.row, trial.learning_rate, trial.factor, seed, ("test",))
-        for trial, _ in chosen.values()
-        for seed in range(options.seeds)
-    ]
-    results = dict(zip(rows, _grouped(judged(final), len(rows)), strict=True))
-    report = Report(plan, course, chosen, results, rooms["test"], words)
-    print_report(report)
+    setting = Setting(plan, options.steps, options.points, options.output, options.workers)
+    is_simulated = options.teacher == "simulated"
+    study = simulated(setting, options.strengths) if is_simulated else STUDIES[options.study](setting)
+    if options.rows:
+        study = replace(study, cases={name: study.cases[name] for name in options.rows})
+    results = search_and_judge(study.cases, options.seeds, options.output / "runs", options.workers)
+    report = Report(setting, study, results)
+    lines = report.lines()
+    if is_simulated:
+        lines += ["", *curve_lines(report, options.strengths)]
+        picture = (options.report or options.output / "ablation").with_name("ablation_strength.png")
+        draw_curves(picture, options.strengths, curves(report, options.strengths))
+        lines += ["", f"![mIoU by strength]({picture.name})"]
+    print("\n".join(lines))
     if options.report:
-        write_report(report, options.report)
-
-
-def _validated(judged: Judged) -> tuple[str, float]:
-    """Returns the way of comparing that suits the validation rooms best, and its mIoU there."""
-    ways = {"raw": judged.raw, "centred": judged.centred}
-    return max(((way, mean_iou(split["validation"])) for way, split in ways.items()), key=lambda pair: pair[1])
-
-
-def _grouped(found: list[Judged], groups: int) -> list[list[Judged]]:
-    size = len(found) // groups
-    return [found[start : start + size] for start in range(0, len(found), size)]
+        write_part(options.report, options.teacher if is_simulated else options.study, lines)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("outputs/ablation"), help="keeps rooms and runs")
     parser.add_argument("--report", type=Path, help="also write this Markdown page")
+    parser.add_argument("--study", choices=STUDIES, default="losses")
+    parser.add_argument("--teacher", choices=("room_clip", "simulated"), default="room_clip")
+    parser.add_argument("--strengths", type=float, nargs="+", default=(0.0, 0.25, 0.5, 0.75, 1.0))
     parser.add_argument("--rows", nargs="*", help="only these rows, by name")
     for name, default in (("train", 24), ("validation", 8), ("test", 24), ("steps", 400), ("points", 4000)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.teacher == "simulated" and (options.study != "losses" or options.rows):
+        parser.error(
+            "--teacher simulated has rows of its own, plain and full by strength; leave out --study and --rows"
+        )
+    return options
 
 
 if __name__ == "__main__":

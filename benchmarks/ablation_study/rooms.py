@@ -6,15 +6,16 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ablation_study.teachers import Teacher
+from ablation_study.teachers import SimulatedTeacher, Teacher
+from ablation_study.voxels import Voxels, voxels_of
 from geoguide3d.backbones.room_net.with_descriptors import RoomNetWithDescriptors
 from geoguide3d.distillation.guides import surface_of
-from geoguide3d.distillation.lessons import Lesson
 from geoguide3d.geometry.masks import PointMasks
 from geoguide3d.geometry.proposals import propose_masks
 from geoguide3d.geometry.superpoints import SuperpointSettings
@@ -45,6 +46,7 @@ class Plan:
         kept: points of a room to learn from that are kept, drawn evenly.
         judged: points of a room to be judged that are kept.
         teacher: what says in words what the frames show.
+        density: share of a cloud's points that is left before anything is computed, drawn evenly.
     """
 
     train: int = 24
@@ -54,7 +56,17 @@ class Plan:
     views: int = 24
     kept: int = 30_000
     judged: int = 12_000
-    teacher: Teacher = field(default_factory=Teacher)
+    teacher: Teacher | SimulatedTeacher = field(default_factory=Teacher)
+    density: float = field(default=1.0, repr=False)
+
+    @property
+    def key(self) -> str:
+        """Tells these rooms from others; whole clouds have the key of before there were others."""
+        return repr(self) if self.density == 1 else f"{self!r}, density {self.density}"
+
+    def points_of(self, split: Split) -> int:
+        """Returns how many points of a room are kept."""
+        return self.kept if split == "train" else self.judged
 
     def rooms(self) -> list[tuple[Split, int]]:
         """Returns split and seed of every room."""
@@ -73,6 +85,7 @@ class RoomData:
         labels: (N,) int64 categories.
         superpoints: (N,) int64 by kind of segmentation.
         masks: by source: "proposer" and "ground truth".
+        voxels: what a network sees of the cloud, where it was asked for.
     """
 
     name: str
@@ -81,54 +94,108 @@ class RoomData:
     labels: Tensor
     superpoints: dict[str, Tensor]
     masks: dict[str, PointMasks]
+    voxels: Voxels | None = None
+
+    @property
+    def kind(self) -> str:
+        """The room's layout, such as "living room"."""
+        return " ".join(self.name.split("_")[2:])
 
     @property
     def seen(self) -> Tensor:
         """(N,) bool."""
         return self.targets.abs().amax(dim=1) > 0
 
-    def lesson(self, superpoints: str | None, masks: PointMasks | None) -> Lesson:
-        """Returns what a row learns from this room."""
-        taught = self.seen.nonzero().squeeze(1)
-        ids = None if superpoints is None else self.superpoints[superpoints]
-        return Lesson(self.name, self.features, taught, self.targets[taught], ids, masks)
 
-
-def prepare(folder: Path, plan: Plan, workers: int) -> dict[str, list[RoomData]]:
+def prepare(folder: Path, plan: Plan, workers: int, with_voxels: bool = False) -> dict[str, list[RoomData]]:
     """Returns the rooms of each split, made where the folder has them not yet."""
     folder.mkdir(parents=True, exist_ok=True)
     rooms = plan.rooms()
-    make = partial(_make, folder, plan)
+    make = partial(_make, folder, plan, with_voxels)
     with get_context("fork").Pool(workers, torch.set_num_threads, (1,)) as pool:
         paths = list(tqdm(pool.imap(make, rooms), total=len(rooms), desc="rooms", unit="room", smoothing=0))
     found: dict[str, list[RoomData]] = {"train": [], "validation": [], "test": []}
-    for (split, _), path in zip(rooms, paths, strict=True):
-        found[split].append(_read(path))
+    for (split, _), files in zip(rooms, paths, strict=True):
+        found[split].append(_read(files))
     return found
 
 
-def _make(folder: Path, plan: Plan, room: tuple[Split, int]) -> Path:
-    """Writes a room's file and returns its path."""
+def with_targets_of(rooms: dict[str, list[RoomData]], others: dict[str, list[RoomData]]) -> dict[str, list[RoomData]]:
+    """Returns rooms with the targets of the same rooms under another teacher; they share the memory of the rest."""
+    pairs = {split: zip(some, others[split], strict=True) for split, some in rooms.items()}
+    return {split: [replace(room, targets=other.targets) for room, other in both] for split, both in pairs.items()}
+
+
+def _make(folder: Path, plan: Plan, with_voxels: bool, room: tuple[Split, int]) -> list[Path]:
+    """Writes a room's files and returns their paths: the room itself, then what takes the place of parts of it.
+
+    A simulated teacher's targets are a file of their own beside the room as RoomCLIP teaches it.
+    """
     split, seed = room
-    kept = plan.kept if split == "train" else plan.judged
-    key = content_key({"room": f"{split} {seed} {plan.views} {kept}", "teacher": str(plan.teacher), "format": "3"})
-    path = folder / f"{split}_{seed}_{key[:16]}.pt"
-    if not path.is_file():
-        made = make_room(seed, split)
-        content = _content(with_up(made.scene(), UP), plan.teacher.fuse(made, plan.views), kept)
-        with atomic_file(path) as temporary:
-            torch.save(content, temporary)
-    return path
+    kept, views, density = plan.points_of(split), plan.views, plan.density
+    sparser = {} if density == 1 else {"density": str(density)}
+    entries = {"room": f"{split} {seed} {views} {kept}", "teacher": str(Teacher()), "format": "3", **sparser}
+    paths = [folder / f"{split}_{seed}_{content_key(entries)[:16]}.pt"]
+    if not paths[0].is_file():
+        _save(paths[0], _content(_cloud(room, density), _fused(room, Teacher(), views, density), kept))
+    if plan.teacher != Teacher():
+        key = content_key({**entries, "teacher": str(plan.teacher)})
+        paths.append(folder / f"targets_{split}_{seed}_{key[:16]}.pt")
+        if not paths[-1].is_file():
+            fused = _fused(room, plan.teacher, views, density)
+            _save(paths[-1], {"targets": fused[drawn_rows(len(fused), kept)].to(torch.float16)})
+    if with_voxels:
+        paths.append(folder / f"voxels_{split}_{seed}_{content_key({'points': kept, **sparser})[:16]}.pt")
+        if not paths[-1].is_file():
+            scene = _cloud(room, density)
+            _save(paths[-1], {"voxels": asdict(voxels_of(scene, drawn_rows(len(scene), kept)))})
+    return paths
 
 
-def _content(scene: Scene, fused: Tensor, kept: int) -> dict[str, object]:
+def _cloud(room: tuple[Split, int], density: float) -> Scene:
+    split, seed = room
+    return thinned(with_up(make_room(seed, split).scene(), UP), density)
+
+
+def _fused(room: tuple[Split, int], teacher: Teacher | SimulatedTeacher, views: int, density: float) -> Tensor:
+    """Returns (N, C) what the teacher says of the points of `_cloud`, each by itself."""
+    split, seed = room
+    fused = teacher.fuse(make_room(seed, split), views)
+    return fused if density == 1 else fused[_left(len(fused), density)]
+
+
+def thinned(scene: Scene, density: float) -> Scene:
+    """Returns the scene with that share of its points, drawn evenly."""
+    if density == 1:
+        return scene
+    rows = _left(len(scene), density)
+    parts = {name: getattr(scene, name) for name in ("points", "colors", "normals", "labels", "instances")}
+    return replace(scene, **{name: None if part is None else part[rows] for name, part in parts.items()})
+
+
+def _left(count: int, density: float) -> Tensor:
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(1))
+    return order[: round(density * count)].sort().values
+
+
+def drawn_rows(count: int, kept: int) -> Tensor:
+    """Returns the rows of a cloud's points that are kept, ascending."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:kept].sort().values
+
+
+def _save(path: Path, content: dict[str, Any]) -> None:
+    with atomic_file(path) as temporary:
+        torch.save(content, temporary)
+
+
+def _content(scene: Scene, fused: Tensor, kept: int) -> dict[str, Any]:
     assert scene.labels is not None and scene.instances is not None and scene.normals is not None  # rooms have all
     superpoints = {kind: superpoints_of_scene(scene, settings) for kind, settings in SUPERPOINTS.items()}
     masks = {
         "proposer": propose_masks(surface_of(scene, superpoints["standard"])),
         "ground truth": PointMasks.from_labels(scene.instances),
     }
-    rows = torch.randperm(len(scene), generator=torch.Generator().manual_seed(0))[:kept].sort().values
+    rows = drawn_rows(len(scene), kept)
     cut = {source: found.of_points(rows) for source, found in masks.items()}
     cut = {source: found.select(found.sizes > 0) for source, found in cut.items()}
     return {
@@ -141,22 +208,10 @@ def _content(scene: Scene, fused: Tensor, kept: int) -> dict[str, object]:
     }
 
 
-def _read(path: Path) -> RoomData:
-    content = torch.load(path, weights_only=True)
+def _read(paths: list[Path]) -> RoomData:
+    content: dict[str, Any] = {}
+    for path in paths:
+        content |= torch.load(path, weights_only=True)
     masks = {source: PointMasks(**fields) for source, fields in content.pop("masks").items()}
-    return RoomData(**content, masks=masks)
-
-
-def shuffled_masks(room: RoomData, masks: PointMasks, seed: int) -> PointMasks:
-    """Returns masks of the same sizes over other superpoints: lumps of surface that belong together by chance.
-
-    Points are put in an order in which superpoints stay whole; each takes the place of one in another such order.
-    """
-    ids = room.superpoints["standard"]
-    generator = torch.Generator().manual_seed(seed)
-    orders = [torch.randperm(int(ids.max()) + 1, generator=generator)[ids].argsort(stable=True) for _ in range(2)]
-    place = torch.empty(len(ids), dtype=torch.int64)
-    place[orders[0]] = orders[1]
-    moved = place[masks.point_ids]
-    order = (masks.owners * len(ids) + moved).argsort()
-    return replace(masks, point_ids=moved[order])
+    voxels = content.pop("voxels", None)
+    return RoomData(**content, masks=masks, voxels=None if voxels is None else Voxels(**voxels))

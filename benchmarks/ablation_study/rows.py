@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from geoguide3d.losses.imr import ImrSettings
 from geoguide3d.losses.usd import UsdSettings
 from geoguide3d.ops import segment_mean
 
+Start = Literal["random", "room_net"]
+
 
 @dataclass(frozen=True)
 class Row:
@@ -21,8 +24,8 @@ class Row:
 
     Args:
         settings: what is minimised, before the search scales the weights of imr and iirc.
-        superpoints: kind of segmentation, None: none.
-        masks: "proposer", "ground truth", "shuffled" (the proposer's, moved to other superpoints), None: none.
+        superpoints: a kind of `superpoints_of`, None: none.
+        masks: a source of `masks_of`, None: none.
         shuffled_geometry: control: iirc compares with the geometry of other superpoints, drawn in every step.
         true_words: learns from the words of the true categories instead of the teacher's features: the headroom.
     """
@@ -42,6 +45,17 @@ class Row:
         """Returns the settings with imr and iirc weighted factor times as much."""
         weights = {name: factor * getattr(self.settings, name) for name in ("imr_weight", "iirc_weight")}
         return replace(self.settings, **weights)
+
+
+@dataclass(frozen=True)
+class WholeNetwork(Row):
+    """A row that trains RoomNet's whole network with the adapter behind it.
+
+    Args:
+        start: its weights before: random, or those of the package, which were learned without labels.
+    """
+
+    start: Start = "random"
 
 
 class ShuffledGeometry(Objective):

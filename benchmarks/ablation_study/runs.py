@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ablation_study.rooms import RoomData, shuffled_masks
-from ablation_study.rows import Row, ShuffledGeometry
-from geoguide3d.distillation.adapter import Adapter
+from ablation_study.guidance import masks_of, superpoints_of
+from ablation_study.rooms import RoomData
+from ablation_study.rows import Row, ShuffledGeometry, WholeNetwork
+from ablation_study.teachers import category_words
+from ablation_study.whole_network import train_whole
 from geoguide3d.distillation.distill import TrainingSettings, distill
 from geoguide3d.distillation.lessons import Lesson
 from geoguide3d.distillation.objective import Objective
@@ -44,6 +46,15 @@ class Course:
 
 
 @dataclass(frozen=True)
+class Case:
+    """A row, the rooms that it is trained, chosen and judged on, and its course."""
+
+    row: Row
+    rooms: Rooms
+    course: Course
+
+
+@dataclass(frozen=True)
 class Run:
     """One training: a row, and what the search and the seeds vary."""
 
@@ -52,6 +63,19 @@ class Run:
     factor: float
     seed: int
     splits: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What was trained.
+
+    Args:
+        encode: room → (N, C) features of its points.
+        mean: (C,) mean unit vector of the teacher.
+    """
+
+    encode: Callable[[RoomData], Tensor]
+    mean: Tensor
 
 
 @dataclass(frozen=True)
@@ -67,32 +91,38 @@ class Judged:
     centred: dict[str, Tensor]
 
 
-def run_all(
-    runs: Sequence[Run], rooms: Rooms, words: Tensor, course: Course, folder: Path, workers: int
-) -> list[Judged]:
-    """Returns what each run is worth; those that the folder has are not trained again."""
+_cases: Mapping[str, Case] = {}  # of a worker, which inherits them: rooms are large, and sending them takes handles
+
+
+def run_all(runs: Sequence[tuple[str, Run]], cases: Mapping[str, Case], folder: Path, workers: int) -> list[Judged]:
+    """Returns what each run of a case is worth; those that the folder has are not trained again."""
     folder.mkdir(parents=True, exist_ok=True)
-    with get_context("fork").Pool(workers, _one_thread) as pool:
-        work = partial(_judged, rooms, words, course, folder)
-        return list(tqdm(pool.imap(work, runs), total=len(runs), desc="trainings", unit="run", smoothing=0))
+    with get_context("fork").Pool(workers, _begin, (cases,)) as pool:
+        found = pool.imap(partial(_judged, folder), runs)
+        return list(tqdm(found, total=len(runs), desc="trainings", unit="run", smoothing=0))
 
 
-def _one_thread() -> None:
+def _begin(cases: Mapping[str, Case]) -> None:
+    global _cases
+    _cases = cases
     torch.set_num_threads(1)
 
 
-def _judged(rooms: Rooms, words: Tensor, course: Course, folder: Path, run: Run) -> Judged:
-    path = folder / f"{content_key({'run': repr(run), 'course': repr(course)})[:24]}.pt"
+def _judged(folder: Path, named: tuple[str, Run]) -> Judged:
+    case, run = _cases[named[0]], named[1]
+    path = folder / f"{content_key({'run': repr(run), 'course': repr(case.course)})[:24]}.pt"
     if not path.is_file():
-        adapter = _trained(run, rooms["train"], words, course)
-        content = asdict(judge(adapter, {split: rooms[split] for split in run.splits}, words))
+        words = category_words()
+        encoder = _trained(run, case, words)
+        content = asdict(judge(encoder, {split: case.rooms[split] for split in run.splits}, words))
         with atomic_file(path) as temporary:
             torch.save(content, temporary)
     return Judged(**torch.load(path, weights_only=True))
 
 
-def _trained(run: Run, rooms: Sequence[RoomData], words: Tensor, course: Course) -> Adapter:
-    lessons = [_lesson(run.row, room, words) for room in rooms]
+def _trained(run: Run, case: Case, words: Tensor) -> Encoder:
+    rooms, course = case.rooms["train"], case.course
+    lessons = [lesson_of(run.row, room, words) for room in rooms]
     kind = ShuffledGeometry if run.row.shuffled_geometry else Objective
     settings = TrainingSettings(
         steps=course.steps,
@@ -102,28 +132,31 @@ def _trained(run: Run, rooms: Sequence[RoomData], words: Tensor, course: Course)
         precision="bf16",
         average=0.98,
     )
-    trained = distill(lessons, settings, partial(kind, run.row.scaled(run.factor)))
-    trained.adapter.semantic_mean.copy_(mean_unit_target(lessons))
-    return trained.adapter
+    make = partial(kind, run.row.scaled(run.factor))
+    mean = mean_unit_target(lessons).to(torch.float32)
+    if isinstance(run.row, WholeNetwork):
+        network = train_whole(lessons, rooms, settings, make, run.row.start)
+        return Encoder(network.encode, mean)
+    adapter = distill(lessons, settings, make).adapter
+    return Encoder(lambda room: adapter(room.features.to(torch.float32)), mean)
 
 
-def _lesson(row: Row, room: RoomData, words: Tensor) -> Lesson:
-    masks = None
-    if row.masks is not None:
-        masks = room.masks["proposer" if row.masks == "shuffled" else row.masks]
-        if row.masks == "shuffled":
-            masks = shuffled_masks(room, masks, seed=0)
+def lesson_of(row: Row, room: RoomData, words: Tensor) -> Lesson:
+    """Returns what a row learns from a room."""
     if row.true_words:
         everywhere = torch.arange(len(room.labels))
         return Lesson(room.name, room.features, everywhere, words[room.labels].to(torch.float16))
-    return room.lesson(row.superpoints, masks)
+    taught = room.seen.nonzero().squeeze(1)
+    superpoints = None if row.superpoints is None else superpoints_of(room, row.superpoints)
+    masks = None if row.masks is None else masks_of(room, row.masks)
+    return Lesson(room.name, room.features, taught, room.targets[taught], superpoints, masks)
 
 
 @torch.no_grad()
-def judge(adapter: Adapter, rooms: Rooms, words: Tensor) -> Judged:
-    """Returns how an adapter's features answer the words of the categories."""
-    mean = adapter.semantic_mean
-    said = {split: [adapter(room.features.to(torch.float32)) for room in some] for split, some in rooms.items()}
+def judge(encoder: Encoder, rooms: Rooms, words: Tensor) -> Judged:
+    """Returns how what was trained answers the words of the categories."""
+    mean = encoder.mean
+    said = {split: [encoder.encode(room) for room in some] for split, some in rooms.items()}
     labels = {split: [room.labels for room in some] for split, some in rooms.items()}
     return Judged(
         {split: counts(rows, labels[split], words) for split, rows in said.items()},

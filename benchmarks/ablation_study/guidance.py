@@ -1,0 +1,77 @@
+"""Which superpoints and masks a row learns from: those of a room, or better and worse ones made of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ablation_study.rooms import RoomData
+from ablation_study.voxels import contacts
+from geoguide3d.geometry.masks import PointMasks
+
+LEAST_POINTS = 10  # of a mask; the rooms are thinned to a fifth of their points
+
+
+def superpoints_of(room: RoomData, kind: str) -> Tensor:
+    """Returns (N,) int64 superpoints: one of `RoomData.superpoints`, or "ground truth", the instances themselves."""
+    return instances_of(room) if kind == "ground truth" else room.superpoints[kind]
+
+
+def masks_of(room: RoomData, source: str) -> PointMasks:
+    """Returns the masks of a source.
+
+    Args:
+        source: one of `RoomData.masks`; "shuffled", the proposer's moved to other superpoints; "over-segmented", a mask
+            for every superpoint of some size; "under-segmented", true instances united by two with what they touch.
+    """
+    if source == "shuffled":
+        return shuffled(room, room.masks["proposer"], seed=0)
+    if source == "over-segmented":
+        masks = PointMasks.from_labels(room.superpoints["standard"])
+        return masks.select(masks.sizes >= LEAST_POINTS)
+    if source == "under-segmented":
+        return united(room)
+    return room.masks[source]
+
+
+def instances_of(room: RoomData) -> Tensor:
+    """Returns (N,) int64 true instance of each point, 0 … I - 1; all points of these rooms have one."""
+    masks = room.masks["ground truth"]
+    ids = torch.full((masks.point_count,), -1)
+    ids[masks.point_ids] = masks.owners
+    return ids
+
+
+def united(room: RoomData) -> PointMasks:
+    """Returns true instances, each united with one that it touches: the longest border first, each at most once."""
+    if room.voxels is None:
+        raise ValueError(f"{room.name}: which instances touch is told by voxels; prepare the rooms with them")
+    instances = instances_of(room)
+    met = contacts(room.voxels, instances)
+    name = torch.arange(len(met))
+    free = torch.ones(len(met), dtype=torch.bool)
+    for place in met.triu().flatten().argsort(descending=True, stable=True).tolist():
+        one, other = divmod(place, len(met))
+        if met[one, other] == 0:
+            break
+        if free[one] and free[other]:
+            free[one] = free[other] = False
+            name[other] = one
+    return PointMasks.from_labels(name[instances])
+
+
+def shuffled(room: RoomData, masks: PointMasks, seed: int) -> PointMasks:
+    """Returns masks of the same sizes over other superpoints: lumps of surface that belong together by chance.
+
+    Points are put in an order in which superpoints stay whole; each takes the place of one in another such order.
+    """
+    ids = room.superpoints["standard"]
+    generator = torch.Generator().manual_seed(seed)
+    orders = [torch.randperm(int(ids.max()) + 1, generator=generator)[ids].argsort(stable=True) for _ in range(2)]
+    place = torch.empty(len(ids), dtype=torch.int64)
+    place[orders[0]] = orders[1]
+    moved = place[masks.point_ids]
+    order = (masks.owners * len(ids) + moved).argsort()
+    return replace(masks, point_ids=moved[order])
