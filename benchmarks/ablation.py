@@ -60,7 +60,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--teacher", choices=("room_clip", "simulated"), default="room_clip")
     parser.add_argument("--strengths", type=float, nargs="+", default=(0.0, 0.25, 0.5, 0.75, 1.0))
     parser.add_argument("--rows", nargs="*", help="only these rows, by name")
-    for name, default in (("train", 24), ("validation", 8), ("test", 24), ("steps", 400), ("points", 4000)):
+    for name, default in (("train", 24), ("validation", 8), ("test", 24), ("steps", 300), ("points", 4000)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from geoguide3d.distillation.objective import Objective, ObjectiveSettings, preset
 from geoguide3d.distillation.sample import Sample
+from geoguide3d.distillation.sampling import Unit
 from geoguide3d.losses.imr import ImrSettings
 from geoguide3d.losses.usd import UsdSettings
 from geoguide3d.ops import segment_mean
@@ -27,6 +28,7 @@ class Row:
         superpoints: a kind of `superpoints_of`, None: none.
         masks: a source of `masks_of`, None: none.
         shuffled_geometry: control: iirc compares with the geometry of other superpoints, drawn in every step.
+        drawn: what a step draws of a room.
         true_words: learns from the words of the true categories instead of the teacher's features: the headroom.
     """
 
@@ -34,6 +36,7 @@ class Row:
     superpoints: str | None = "standard"
     masks: str | None = "proposer"
     shuffled_geometry: bool = False
+    drawn: Unit = "points"
     true_words: bool = False
 
     @property
@@ -88,6 +91,7 @@ def _rows() -> dict[str, Row]:
         "+ IIRC": Row(replace(full, usd=uniform, imr_weight=0.0)),
         "full, paper": Row(paper),
         "full": Row(full),
+        "full, whole superpoints drawn": Row(full, drawn="superpoints"),
         "full - USD": Row(replace(full, usd=uniform)),
         "full - IMR": Row(replace(full, imr_weight=0.0)),
         "full - IIRC": Row(replace(full, iirc_weight=0.0)),

@@ -130,6 +130,7 @@ def _trained(run: Run, case: Case, words: Tensor) -> Encoder:
         learning_rate=run.learning_rate,
         seed=run.seed,
         precision="bf16",
+        drawn=run.row.drawn,
         average=0.98,
     )
     make = partial(kind, run.row.scaled(run.factor))

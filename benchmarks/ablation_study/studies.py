@@ -72,6 +72,7 @@ def losses(setting: Setting) -> Study:
         ("full", "superpoints, centred"),
         *(("full", f"full - {name}") for name in ("USD", "IMR", "IIRC")),
         *(("full", control) for control in controls),
+        ("full", "full, whole superpoints drawn"),
         ("full, paper", "plain"),
         ("superpoints (SAS)", "plain"),
     ]

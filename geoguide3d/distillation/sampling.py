@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from geoguide3d.distillation.lessons import Lesson
 from geoguide3d.distillation.sample import Sample
-
 
 Unit = Literal["points", "superpoints"]
 
