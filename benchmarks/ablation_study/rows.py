@@ -75,9 +75,8 @@ class ShuffledGeometry(Objective):
 
 def _rows() -> dict[str, Row]:
     plain, sas = preset("plain"), preset("sas")
-    # The rooms are thinned to a fifth of their points, and so are the masks.
-    full = replace(preset("recommended"), imr=replace(preset("recommended").imr, least_points=10))
-    paper = replace(preset("paper"), imr=ImrSettings(least_points=10))
+    full = preset("recommended")
+    paper = replace(preset("paper"), imr=ImrSettings(least_points=full.imr.least_points))  # rooms are thinned here
     uniform, learned = UsdSettings(weight="uniform"), UsdSettings(weight="sigmoid")
     alone = {"imr_weight": 0.0, "iirc_weight": 0.0}
     return {

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from geoguide3d.cli import distill
+from geoguide3d.cli.distill import Course
 from geoguide3d.cli.distill_settings import DistillSettings
 from geoguide3d.cli.settings import command, parse_settings
 from geoguide3d.distillation.lessons import Teacher
@@ -33,13 +35,14 @@ from geoguide3d.scenes.rooms.export import write_room
 from geoguide3d.scenes.scene import Scene
 from geoguide3d.scenes.view import View
 from geoguide3d.store.atomic import atomic_file
+from geoguide3d.training.processes import Processes
 
 EXAMPLES = """examples:
   geoguide3d demo --output outputs/demo
   geoguide3d demo --output outputs/small --train-rooms 2 --test-rooms 1 --views 12 --steps 100
 """
-POINTS_PER_STEP, SCENES_PER_STEP = 4_000, 4
-Fused = dict[Path, FusedFeatures]
+POINTS_PER_STEP = 4_000
+SMALLEST_SUPERPOINT = 20  # points of the rooms are 2 to 3 cm apart
 UP = torch.tensor([0.0, 0.0, 1.0])
 MEANINGS = {  # question: the categories that answer it
     "something to sit on": ("chair", "armchair", "stool", "sofa"),
@@ -94,21 +97,29 @@ def main(argv: Sequence[str] | None = None) -> int:
             test = _make(settings, settings.test_rooms, "test", rooms)
             with atomic_file(settings.output / "train.txt") as path:
                 path.write_text("".join(f"{room.name}\n" for room in train))
-        teachings: Fused = {}
-        with _stage("distil: fuse RoomCLIP's features of the frames and teach the adapter on RoomNet and descriptors"):
-            model = _distil(settings, rooms, "model", "room_net_with_descriptors", teachings)
-        with _stage("distil: the same features, an adapter on handcrafted descriptors alone"):
-            plain = _distil(settings, rooms, "model_descriptors", "descriptors", teachings)
-        teachings.clear()
+        school = _School(settings, rooms)
+        with _stage(
+            "distil: fuse RoomCLIP's features of the frames, find superpoints and instances, teach the adapter"
+        ):
+            model = school.model("model", "room_net_with_descriptors", "recommended")
+        with _stage("distil: the same lessons, every point by itself"):
+            plain = school.model("model_plain", "room_net_with_descriptors", "plain")
+        with _stage("distil: an adapter on handcrafted descriptors alone"):
+            handcrafted = school.model("model_descriptors", "descriptors", "recommended")
+        del school
         scenes = [with_up(read_scene(rooms / room.name), UP) for room in test]
         with _stage("measure (a): fused RoomCLIP features of the held-out rooms' frames"):
-            fused = _score_fused(scenes, model)
-        with _stage("measure (b): the adapter on the held-out rooms' points alone"):
+            scores = {"(a) fused 2D features, with images": _score_fused(scenes, model)}
+        with _stage("measure (b), (c), (d): the adapters on the held-out rooms' points alone"):
             encoded = [model.encode(scene) for scene in scenes]
-            adapter = _score(scenes, encoded, [None] * len(scenes), model)
-        with _stage("measure (c): the same for the adapter on descriptors alone"):
-            handcrafted = _score(scenes, [plain.encode(scene) for scene in scenes], [None] * len(scenes), plain)
-        _print_scores(fused, adapter, handcrafted)
+            scores["(b) GeoGuide, without images"] = _score(scenes, encoded, [None] * len(scenes), model)
+            for name, other in {
+                "(c) the same, plainly distilled": plain,
+                "(d) (b) without RoomNet": handcrafted,
+            }.items():
+                answers = [other.encode(scene) for scene in scenes]
+                scores[name] = _score(scenes, answers, [None] * len(scenes), other)
+        _print_scores(scores)
         with _stage("ask a held-out room"):
             written = _ask(test, scenes, encoded, model, settings.output / "answers")
         print(f"{time.perf_counter() - began:.0f} s in all. Look at:")
@@ -132,40 +143,52 @@ def _make(settings: DemoSettings, count: int, split: Split, parent: Path) -> lis
     return rooms
 
 
-def _distil(settings: DemoSettings, rooms: Path, model: str, backbone: str, fused: Fused) -> GeoGuide:
-    """Returns a model of that name on that backbone; what `fused` holds is not fused again."""
-    folder = settings.output / model
-    options: dict[str, object] = {"scene-list": settings.output / "train.txt", "data-root": rooms, "output": folder}
-    options |= {"up": ",".join(map(str, UP.tolist())), "training.steps": settings.steps, "backbone.name": backbone}
-    options |= {"training.points-per-step": POINTS_PER_STEP, "training.scenes-per-step": SCENES_PER_STEP}
-    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    parsed, resolved = parse_settings(DistillSettings, words)
-    text = load_text_encoder(parsed.text)
-    teachers = distill.teacher_of(parsed, text)
+class _School:
+    """Distils models on the training rooms; what two of them share is computed once."""
 
-    def remembered(files: SceneFiles) -> Teacher:
+    def __init__(self, settings: DemoSettings, rooms: Path) -> None:
+        self._settings, self._rooms = settings, rooms
+        self._fused: dict[Path, FusedFeatures] = {}
+        self._course: tuple[str, Course | None] = ("", None)
+
+    def model(self, name: str, backbone: str, preset: str) -> GeoGuide:
+        """Returns a model of that name."""
+        settings, folder = self._settings, self._settings.output / name
+        options: dict[str, object] = {"scene-list": settings.output / "train.txt", "data-root": self._rooms}
+        options |= {"output": folder, "up": ",".join(map(str, UP.tolist())), "preset": preset}
+        options |= {"backbone.name": backbone, "superpoints.min-size": SMALLEST_SUPERPOINT}
+        options |= {"training.steps": settings.steps, "training.points-per-step": POINTS_PER_STEP}
+        words = [word for option, value in options.items() for word in (f"--{option}", str(value))]
+        parsed, resolved = parse_settings(DistillSettings, words)
+        text = load_text_encoder(parsed.text)
+
+        def course(processes: Processes) -> Course:
+            if self._course[0] != backbone:
+                self._course = ("", None)  # frees the features of the one before
+                teachers = partial(self._remembered, distill.teacher_of(parsed, text))
+                self._course = (backbone, distill.read_course(parsed, text, teachers, processes))
+            assert self._course[1] is not None  # set above
+            return self._course[1]
+
+        print(f"    {distill.make_model(parsed, resolved, text, course)}")
+        return GeoGuide.from_pretrained(folder)
+
+    def _remembered(self, teachers: distill.TeacherOf, files: SceneFiles) -> Teacher:
         def teach(scene: Scene, views: Sequence[View]) -> FusedFeatures:
-            if files.points not in fused:
-                fused[files.points] = teachers(files)(scene, views)
-            return fused[files.points]
+            if files.points not in self._fused:
+                self._fused[files.points] = teachers(files)(scene, views)
+            return self._fused[files.points]
 
         return teach
 
-    print(f"    {distill.make_model(parsed, resolved, text, remembered)}")
-    return GeoGuide.from_pretrained(folder)
 
-
-def _print_scores(fused: Scores, room_net: Scores, descriptors: Scores) -> None:
+def _print_scores(scores: Mapping[str, Scores]) -> None:
     print(f"    over {len(CATEGORIES)} categories   mIoU   mean accuracy")
-    rows = {
-        "(a) fused 2D features, with images": fused,
-        "(b) adapter, without images": room_net,
-        "(c) the same without RoomNet": descriptors,
-    }
-    for name, scores in rows.items():
-        print(f"    {name:<36} {100 * scores.mean_iou:5.1f} %  {100 * scores.mean_accuracy:5.1f} %")
-    change = 100 * (room_net.mean_iou - descriptors.mean_iou)
-    print(f"    RoomNet beside handcrafted descriptors instead of these alone: mIoU {change:+.1f} points")
+    for name, score in scores.items():
+        print(f"    {name:<36} {100 * score.mean_iou:5.1f} %  {100 * score.mean_accuracy:5.1f} %")
+    _, full, plain, handcrafted = (100 * score.mean_iou for score in scores.values())
+    print(f"    GeoGuide's losses instead of plain distillation: mIoU {full - plain:+.1f} points")
+    print(f"    RoomNet beside handcrafted descriptors instead of these alone: mIoU {full - handcrafted:+.1f} points")
 
 
 def _score_fused(scenes: Sequence[Scene], model: GeoGuide) -> Scores:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -57,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings, resolved = parse_settings(DistillSettings, argv, EXAMPLES)
     with command("geoguide3d distill"):
         text = load_text_encoder(settings.text)
-        worth = make_model(settings, resolved, text, teacher_of(settings, text))
+        course = partial(read_course, settings, text, teacher_of(settings, text))
+        worth = make_model(settings, resolved, text, course)
         if Processes(settings.training.device).writes:
             print(worth)
     return 0
@@ -78,13 +79,52 @@ def teacher_of(settings: DistillSettings, text: TextEncoder) -> TeacherOf:
     return of
 
 
-def make_model(settings: DistillSettings, resolved: str, text: TextEncoder, teachers: TeacherOf) -> str:
+@dataclass(frozen=True)
+class Course:
+    """What a model is taught, before it is trained.
+
+    Args:
+        lessons: in the order of the scene list.
+        validation: what is measured meanwhile.
+        backbone: what the model records of the frozen features.
+    """
+
+    lessons: list[Lesson]
+    validation: Validation | None
+    backbone: BackboneRecord
+
+
+def read_course(settings: DistillSettings, text: TextEncoder, teachers: TeacherOf, processes: Processes) -> Course:
+    """Returns the lessons of all scenes of the list.
+
+    Args:
+        text: the text encoder of the settings.
+        teachers: what teaches each scene of the list.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: what a user can cure.
+    """
+    scenes = _scenes(settings)
+    weights = find_weights(settings.backbone, settings.backbone_weights)
+    backbone = load_backbone(settings.backbone.name, settings.backbone.config, weights, settings.encoding.device)
+    hashed = None if weights is None else sha256_of(weights)
+    record = replace(settings.backbone, config=backbone.config, sha256=hashed, licence=backbone.licence)
+    backbone = with_encoding(backbone, settings.encoding, weights)
+    up = None if settings.up is None else torch.tensor(settings.up)
+    reader = LessonReader(settings.capture, backbone, up, settings.guides, has_frames=settings.fused_features is None)
+    validation = read_validation(settings, reader, text)
+    return Course(_read_lessons(scenes, reader, teachers, processes), validation, record)
+
+
+def make_model(
+    settings: DistillSettings, resolved: str, text: TextEncoder, course: Callable[[Processes], Course]
+) -> str:
     """Writes a model folder and returns what it is worth, in one line.
 
     Args:
         resolved: the settings as YAML.
         text: the text encoder of the settings.
-        teachers: what teaches each scene of the list.
+        course: reads what is taught, once the output folder is known to be free.
 
     Raises:
         FileNotFoundError, ValueError, OSError: what a user can cure.
@@ -94,24 +134,15 @@ def make_model(settings: DistillSettings, resolved: str, text: TextEncoder, teac
         if processes.writes:
             remove_leftovers(run.path / SETTINGS_FILE)
             check_replaceable(run.path, OWN_FILES, settings.overwrite)
-        scenes = _scenes(settings)
-        weights = find_weights(settings.backbone, settings.backbone_weights)
-        backbone = load_backbone(settings.backbone.name, settings.backbone.config, weights, settings.encoding.device)
-        hashed = None if weights is None else sha256_of(weights)
-        record = replace(settings.backbone, config=backbone.config, sha256=hashed, licence=backbone.licence)
-        backbone = with_encoding(backbone, settings.encoding, weights)
-        up = None if settings.up is None else torch.tensor(settings.up)
-        reader = LessonReader(
-            settings.capture, backbone, up, settings.guides, has_frames=settings.fused_features is None
-        )
-        validation = read_validation(settings, reader, text)
-        lessons = _read_lessons(scenes, reader, teachers, processes)
+        taught = course(processes)
         if processes.writes:
             _begin(run, resolved, settings.overwrite)
-        distilled = distill(lessons, settings.training, partial(Objective, settings.losses), run, validation)
+        objective = partial(Objective, settings.losses)
+        distilled = distill(taught.lessons, settings.training, objective, run, taught.validation)
         if processes.writes:
-            _export(run, distilled.adapter, settings, record, text)
-    return f"{settings.output}: mean cosine with the teacher {distilled.final_cosine:.4f} on {len(scenes)} scene(s)"
+            _export(run, distilled.adapter, settings, taught.backbone, text)
+    count = len(taught.lessons)
+    return f"{settings.output}: mean cosine with the teacher {distilled.final_cosine:.4f} on {count} scene(s)"
 
 
 def read_validation(settings: DistillSettings, reader: LessonReader, text: TextEncoder) -> Validation | None:

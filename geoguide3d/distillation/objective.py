@@ -92,7 +92,7 @@ PRESETS: Mapping[str, ObjectiveSettings] = MappingProxyType(
             imr_weight=0.1,
             iirc_weight=0.1,
             usd=UsdSettings(weight="robust"),
-            imr=ImrSettings(logit_scale=10.0, balanced=True),
+            imr=ImrSettings(logit_scale=10.0, balanced=True, least_points=10),  # a step sees a part of each mask
             iirc=IircSettings(centre_geometry=True),
         ),
     }

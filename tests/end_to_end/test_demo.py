@@ -11,15 +11,14 @@ from geoguide3d.cli import demo
 
 
 def test_small_demo_runs_through(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--train-rooms", "2", "--test-rooms", "1", "--views", "12", "--steps", "60"]
+    words = ["--train-rooms", "2", "--test-rooms", "1", "--views", "12", "--steps", "30"]
     assert demo.main(["--output", str(tmp_path / "demo"), *words]) == 0
     printed = capsys.readouterr().out
-    measured = re.findall(r"\([abc]\) .*?(\d+\.\d) %", printed)
-    assert len(measured) == 3
-    assert float(measured[0]) > 100 / 32  # better than one guess among the categories
-    change = re.search(r"instead of these alone: mIoU ([+-]\d+\.\d) points", printed)
-    assert change is not None
-    assert float(change[1]) == pytest.approx(float(measured[1]) - float(measured[2]), abs=0.11)
+    measured = [float(value) for value in re.findall(r"^ +\([abcd]\) .*?(\d+\.\d) %", printed, re.MULTILINE)]
+    assert len(measured) == 4
+    assert measured[0] > 100 / 32  # better than one guess among the categories
+    changes = [float(value) for value in re.findall(r"instead of .*: mIoU ([+-]\d+\.\d) points", printed)]
+    assert changes == pytest.approx([measured[1] - measured[2], measured[1] - measured[3]], abs=0.11)
     assert printed.count("IoU with the truth") == 5
     paths = [Path(line.strip()) for line in printed.partition("Look at:")[2].strip().splitlines()]
     assert len(paths) == 5
