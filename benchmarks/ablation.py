@@ -6,7 +6,7 @@ learning rate and, where it has them, weights of imr and iirc, by mIoU on the va
 each seed and judged on the test rooms. Everything finished is kept in --output: a run that was stopped goes on.
 
   python benchmarks/ablation.py --report docs/ablation.md     # an hour on 2 cores, rooms included
-  python benchmarks/ablation.py --study masks --report docs/ablation.md     # likewise superpoints, styles, network
+  python benchmarks/ablation.py --study masks --report docs/ablation.md     # superpoints, styles, network, cost
   python benchmarks/ablation.py --teacher simulated --report docs/ablation.md     # and a curve beside the page
   python benchmarks/ablation.py --train 4 --test 4 --steps 20 --seeds 1   # a minute, to see that it runs
 """
@@ -21,6 +21,7 @@ from pathlib import Path
 os.environ.setdefault("GEOGUIDE3D_REQUIRE_KERNELS", "1")  # read when geoguide3d.ops is imported
 
 import torch
+from ablation_study.cost import cost_lines
 from ablation_study.curve import curve_lines, curves, draw_curves
 from ablation_study.report import Report, write_part
 from ablation_study.rooms import Plan
@@ -35,6 +36,14 @@ def main() -> None:
     keep_freed_memory()
     plan = Plan(options.train, options.validation, options.test)
     setting = Setting(plan, options.steps, options.points, options.output, options.workers)
+    lines = cost_lines(setting) if options.study == "cost" else _study_lines(options, setting)
+    print("\n".join(lines))
+    if options.report:
+        write_part(options.report, options.study if options.teacher == "room_clip" else options.teacher, lines)
+
+
+def _study_lines(options: argparse.Namespace, setting: Setting) -> list[str]:
+    """Returns a study's part of the page, and draws the curve where there is one."""
     is_simulated = options.teacher == "simulated"
     study = simulated(setting, options.strengths) if is_simulated else STUDIES[options.study](setting)
     if options.rows:
@@ -47,16 +56,14 @@ def main() -> None:
         picture = (options.report or options.output / "ablation").with_name("ablation_strength.png")
         draw_curves(picture, options.strengths, curves(report, options.strengths))
         lines += ["", f"![mIoU by strength]({picture.name})"]
-    print("\n".join(lines))
-    if options.report:
-        write_part(options.report, options.teacher if is_simulated else options.study, lines)
+    return lines
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("outputs/ablation"), help="keeps rooms and runs")
     parser.add_argument("--report", type=Path, help="also write this Markdown page")
-    parser.add_argument("--study", choices=STUDIES, default="losses")
+    parser.add_argument("--study", choices=(*STUDIES, "cost"), default="losses")
     parser.add_argument("--teacher", choices=("room_clip", "simulated"), default="room_clip")
     parser.add_argument("--strengths", type=float, nargs="+", default=(0.0, 0.25, 0.5, 0.75, 1.0))
     parser.add_argument("--rows", nargs="*", help="only these rows, by name")

@@ -13,7 +13,12 @@ from ablation_study.studies import at_strength
 from geoguide3d.store.atomic import atomic_file
 
 _SIZE, _FRAME = (640, 400), (60, 20, 620, 350)  # left, top, right, bottom of the axes, pixels
-_COLORS = {"fused teacher": (140, 140, 140), "pooled": (196, 150, 60), "plain": (48, 88, 168), "full": (190, 40, 38)}
+_COLORS = {
+    "fused teacher": (140, 140, 140),
+    "fused, pooled": (196, 150, 60),
+    "plain": (48, 88, 168),
+    "full": (190, 40, 38),
+}
 
 
 def curves(report: Report, strengths: Sequence[float]) -> dict[str, list[float]]:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from ablation_study.rooms import RoomData
-from ablation_study.voxels import contacts
 from geoguide3d.geometry.masks import PointMasks
+from geoguide3d.scenes.rooms.categories import STRUCTURE
 
 LEAST_POINTS = 10  # of a mask; the rooms are thinned to a fifth of their points
+_LOOKED_AT = 128  # points of an instance
 
 
 def superpoints_of(room: RoomData, kind: str) -> Tensor:
@@ -24,7 +25,7 @@ def masks_of(room: RoomData, source: str) -> PointMasks:
 
     Args:
         source: one of `RoomData.masks`; "shuffled", the proposer's moved to other superpoints; "over-segmented", a mask
-            for every superpoint of some size; "under-segmented", true instances united by two with what they touch.
+            for every superpoint of some size; "under-segmented", true instances melted together, `united`.
     """
     if source == "shuffled":
         return shuffled(room, room.masks["proposer"], seed=0)
@@ -45,21 +46,40 @@ def instances_of(room: RoomData) -> Tensor:
 
 
 def united(room: RoomData) -> PointMasks:
-    """Returns true instances, each united with one that it touches: the longest border first, each at most once."""
+    """Returns true instances melted together: the shell of the room is one mask, things are united by two.
+
+    The things nearest to each other come first, each at most once; one may stay alone.
+
+    Raises:
+        ValueError: a room that was prepared without voxels, which tell where its points lie.
+    """
     if room.voxels is None:
-        raise ValueError(f"{room.name}: which instances touch is told by voxels; prepare the rooms with them")
+        raise ValueError(f"{room.name}: voxels tell where points lie; prepare the rooms with them")
     instances = instances_of(room)
-    met = contacts(room.voxels, instances)
-    name = torch.arange(len(met))
-    free = torch.ones(len(met), dtype=torch.bool)
-    for place in met.triu().flatten().argsort(descending=True, stable=True).tolist():
-        one, other = divmod(place, len(met))
-        if met[one, other] == 0:
-            break
-        if free[one] and free[other]:
+    is_shell = torch.zeros(int(instances.max()) + 1, dtype=torch.bool)
+    is_shell[instances[room.labels < len(STRUCTURE)]] = True
+    name = torch.arange(len(is_shell))
+    name[is_shell] = int(is_shell.nonzero()[0])
+    apart = gaps(room.voxels.cells[room.voxels.of_point.long()], instances)
+    free = ~is_shell
+    for place in apart.flatten().argsort(stable=True).tolist():
+        one, other = divmod(place, len(name))
+        if one < other and free[one] and free[other]:
             free[one] = free[other] = False
             name[other] = one
     return PointMasks.from_labels(name[instances])
+
+
+def gaps(cells: Tensor, instances: Tensor) -> Tensor:
+    """Returns (I, I) the least distance of points of two instances, of at most 128 points of each, spread evenly.
+
+    Args:
+        cells: (N, 3) places.
+        instances: (N,) int64, 0 … I - 1.
+    """
+    members = [(instances == i).nonzero().squeeze(1) for i in range(int(instances.max()) + 1)]
+    places = [cells[rows[:: max(1, -(-len(rows) // _LOOKED_AT))]].to(torch.float32) for rows in members]
+    return torch.stack([torch.stack([torch.cdist(one, other).min() for other in places]) for one in places])
 
 
 def shuffled(room: RoomData, masks: PointMasks, seed: int) -> PointMasks:

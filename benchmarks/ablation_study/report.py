@@ -40,6 +40,7 @@ class Report:
             "",
             f"{plan.train} rooms to learn from, {plan.validation} to choose by, {plan.test} to be judged by; "
             f"{setting.steps} steps of {setting.points} points; {machine_line()}.",
+            *(["", self.study.note] if self.study.note else []),
             "",
             *self._scores(),
             "",

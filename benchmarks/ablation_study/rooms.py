@@ -145,7 +145,7 @@ def _make(folder: Path, plan: Plan, with_voxels: bool, room: tuple[Split, int]) 
             fused = _fused(room, plan.teacher, views, density)
             _save(paths[-1], {"targets": fused[drawn_rows(len(fused), kept)].to(torch.float16)})
     if with_voxels:
-        paths.append(folder / f"voxels_{split}_{seed}_{content_key({'points': kept, **sparser})[:16]}.pt")
+        paths.append(folder / f"voxels_{split}_{seed}_{content_key({'points': str(kept), **sparser})[:16]}.pt")
         if not paths[-1].is_file():
             scene = _cloud(room, density)
             _save(paths[-1], {"voxels": asdict(voxels_of(scene, drawn_rows(len(scene), kept)))})

@@ -55,11 +55,13 @@ class Study:
         title: of the table.
         cases: by name of the row.
         compared: pairs of rows whose difference is told.
+        note: what a reader must know of the rows.
     """
 
     title: str
     cases: Mapping[str, Case]
     compared: Sequence[tuple[str, str]]
+    note: str = ""
 
 
 def losses(setting: Setting) -> Study:
@@ -88,7 +90,12 @@ def masks(setting: Setting) -> Study:
         f"full, masks {name}": setting.case(replace(full, masks=source), rooms) for name, source in sources.items()
     }
     others = [name for name in cases if name != "full, masks none"]
-    return Study("Masks", cases, [(name, "full, masks none") for name in others])
+    note = (
+        "Over-segmented: every superpoint of at least 10 points is a mask. Under-segmented: wall, floor and ceiling "
+        "are one mask, other true instances are united by two, the nearest first. Without masks IMR is left out, and "
+        "IIRC compares superpoints alone."
+    )
+    return Study("Masks", cases, [(name, "full, masks none") for name in others], note)
 
 
 def superpoints(setting: Setting) -> Study:
@@ -96,7 +103,8 @@ def superpoints(setting: Setting) -> Study:
     rooms, full = setting.rooms(), ROWS["full"]
     kinds = ("standard", "over-segmented", "under-segmented", "ground truth")
     cases = {f"full, superpoints {kind}": setting.case(replace(full, superpoints=kind), rooms) for kind in kinds}
-    return Study("Superpoints", cases, [(name, "full, superpoints standard") for name in list(cases)[1:]])
+    compared = [(name, "full, superpoints standard") for name in list(cases)[1:]]
+    return Study("Superpoints", cases, compared, "The masks are those proposed from the standard ones in all rows.")
 
 
 def styles(setting: Setting) -> Study:
@@ -107,15 +115,17 @@ def styles(setting: Setting) -> Study:
     cases, compared = {}, []
     for name in ("plain", "full"):
         for kind, learned in (("wet", WET), ("dry", DRY)):
-            cases[f"{name}, {kind} rooms to living rooms"] = setting.case(
-                ROWS[name], _split_by_kind(rooms, learned), f"{kind} to dry"
-            )
+            cases[f"{name}, {kind} to dry"] = setting.case(ROWS[name], _split_by_kind(rooms, learned), f"{kind} to dry")
         cases[f"{name}, judged on all clouds"] = setting.case(ROWS[name], rooms)
         cases[f"{name}, judged on sparser clouds"] = setting.case(ROWS[name], sparse, f"test density {SPARSE}")
-        compared.append((f"{name}, wet rooms to living rooms", f"{name}, dry rooms to living rooms"))
+        compared.append((f"{name}, wet to dry", f"{name}, dry to dry"))
         compared.append((f"{name}, judged on sparser clouds", f"{name}, judged on all clouds"))
-    ways = ("wet rooms to living rooms", "dry rooms to living rooms", "judged on sparser clouds")
-    return Study("Styles and densities", cases, [*((f"full, {way}", f"plain, {way}") for way in ways), *compared])
+    ways = ("wet to dry", "dry to dry", "judged on sparser clouds")
+    note = (
+        "Wet rooms are kitchens and bathrooms, dry ones all others but studios; either learns from as many rooms, and "
+        f"both are judged in dry ones. Sparser clouds keep {SPARSE:.0%} of their points before features are computed."
+    )
+    return Study("Styles and densities", cases, [*((f"full, {way}", f"plain, {way}") for way in ways), *compared], note)
 
 
 def network(setting: Setting) -> Study:
@@ -131,7 +141,12 @@ def network(setting: Setting) -> Study:
         compared.append((f"frozen features, {name}", f"whole network, {name}"))
         compared.append((f"frozen features, {name}", f"whole network from RoomNet's weights, {name}"))
     compared.append(("whole network, full", "whole network, plain"))
-    return Study("The whole network trained", cases, compared)
+    note = (
+        "The whole network is RoomNet's sparse U-Net on all voxels of a cloud that is not thinned, with the adapter "
+        "behind it, from random weights or its own; a step is one whole room, turned and mirrored, and the loss is "
+        "taken at all kept points. IIRC compares with the same frozen features in all rows."
+    )
+    return Study("The whole network trained", cases, compared, note)
 
 
 def simulated(setting: Setting, strengths: Sequence[float]) -> Study:
