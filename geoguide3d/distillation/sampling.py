@@ -11,13 +11,17 @@ from torch import Tensor
 from geoguide3d.distillation.lessons import Lesson
 from geoguide3d.distillation.sample import Sample
 
+_LEAST_UNITS = 16  # that a sample is made of: relations need several, and one loss term is a mean over superpoints
+
 
 def draw(lesson: Lesson, most_points: int, generator: torch.Generator) -> Sample:
     """Returns a sample of at most most_points points, taught and untaught ones, in the order of the scene.
 
-    A scene of no more points is taken whole. Of a larger one whole superpoints are taken in random order, each as
-    likely, until there are most_points; the last one is cut at random to fit. Without superpoints, points are drawn.
-    (SAS draws 20,000 points, not superpoints, so that most superpoints are seen in part: `run/distill_sp.py`.)
+    A scene of no more points is taken whole. Of a larger one superpoints are taken in random order until there are
+    most_points; the last one is cut at random to fit. One that is larger than a sixteenth of most_points counts as
+    several, random parts of about that size, so that a floor does not fill a step, and every point is about as likely.
+    Without superpoints, points are drawn. (SAS draws 20,000 points, not superpoints, so that most superpoints are seen
+    in part: `run/distill_sp.py`.)
     """
     points = _drawn_points(lesson, most_points, generator)
     place = torch.full((len(lesson),), -1)
@@ -48,18 +52,27 @@ def _drawn_points(lesson: Lesson, most_points: int, generator: torch.Generator) 
         return torch.arange(count)
     if superpoints is None:
         return torch.randperm(count, generator=generator)[:most_points].sort().values
-    sizes = torch.bincount(superpoints)
+    units = _units(superpoints, max(1, most_points // _LEAST_UNITS), generator)
+    sizes = torch.bincount(units)
     order = torch.randperm(len(sizes), generator=generator)
-    before = sizes[order].cumsum(0) - sizes[order]  # points in front of each superpoint
+    before = sizes[order].cumsum(0) - sizes[order]  # points in front of each unit
     whole = torch.zeros(len(sizes), dtype=torch.bool)
     whole[order] = before + sizes[order] <= most_points
-    taken = whole[superpoints]
+    taken = whole[units]
     missing = most_points - int(taken.sum())
     if missing:
         last = order[(~whole[order]).nonzero()[0]]
-        members = (superpoints == last).nonzero().squeeze(1)
+        members = (units == last).nonzero().squeeze(1)
         taken[members[torch.randperm(len(members), generator=generator)[:missing]]] = True
     return taken.nonzero().squeeze(1)
+
+
+def _units(superpoints: Tensor, most_points: int, generator: torch.Generator) -> Tensor:
+    """Returns (N,) int64 ids of superpoints, and of random parts of those of more than most_points points."""
+    parts = (torch.bincount(superpoints) + most_points - 1) // most_points
+    first = parts.cumsum(0) - parts
+    drawn = torch.rand(len(superpoints), generator=generator, dtype=torch.float64) * parts[superpoints]
+    return first[superpoints] + drawn.to(torch.int64)
 
 
 def _counted_anew(ids: Tensor) -> Tensor:
