@@ -111,7 +111,9 @@ def make_model(settings: DistillSettings, resolved: str, text: TextEncoder, teac
         distilled = distill(lessons, settings.training, partial(Objective, settings.losses), run, validation)
         if processes.writes:
             _export(run, distilled.adapter, settings, record, text)
-    return f"{settings.output}: mean cosine with the teacher {distilled.final_cosine:.4f} on {len(scenes)} scene(s)"
+    compared = ", both seen from its mean" if settings.losses.centred else ""
+    found = f"mean cosine with the teacher {distilled.final_cosine:.4f}{compared}"
+    return f"{settings.output}: {found}, on {len(scenes)} scene{'s' if scenes[1:] else ''}"
 
 
 def read_validation(settings: DistillSettings, reader: LessonReader, text: TextEncoder) -> Validation | None:
