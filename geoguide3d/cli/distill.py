@@ -141,8 +141,9 @@ def make_model(
         distilled = distill(taught.lessons, settings.training, objective, run, taught.validation)
         if processes.writes:
             _export(run, distilled.adapter, settings, taught.backbone, text)
-    count = len(taught.lessons)
-    return f"{settings.output}: mean cosine with the teacher {distilled.final_cosine:.4f} on {count} scene(s)"
+    compared = ", both seen from its mean" if settings.losses.centred else ""
+    found = f"mean cosine with the teacher {distilled.final_cosine:.4f}{compared}"
+    return f"{settings.output}: {found}, on {len(taught.lessons)} scene{'s' if taught.lessons[1:] else ''}"
 
 
 def read_validation(settings: DistillSettings, reader: LessonReader, text: TextEncoder) -> Validation | None:

@@ -15,6 +15,8 @@ from typing import Any, TypeVar, get_type_hints
 
 import docstring_parser
 import jsonargparse
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from geoguide3d.ops.allocator import keep_freed_memory
 
@@ -69,8 +71,9 @@ def command(name: str) -> Iterator[None]:
     """
     keep_freed_memory()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    with warnings.catch_warnings():  # restores what is replaced here
-        warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+    # Lines are written above a progress bar, not into it; both contexts restore what is replaced here.
+    with warnings.catch_warnings(), logging_redirect_tqdm():
+        warnings.showwarning = lambda message, *_: tqdm.write(f"warning: {message}", file=sys.stderr)
         try:
             yield
         except (ValueError, OSError) as error:

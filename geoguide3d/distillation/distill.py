@@ -73,7 +73,8 @@ class Distilled:
     Args:
         adapter: the moving average, on the CPU, in eval mode.
         log: what training.jsonl holds: per `log_every` steps the means of loss and terms; and the validations.
-        final_cosine: mean cosine with the targets after training, over points spread evenly over all lessons.
+        final_cosine: mean cosine with the targets after training, over points spread evenly over all lessons; centred
+            where the objective was.
     """
 
     adapter: Adapter

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from geoguide3d.geometry.masks import PointMasks
@@ -16,6 +18,8 @@ from geoguide3d.scenes.orientation import ensure_normals
 from geoguide3d.scenes.scene import Scene
 from geoguide3d.scenes.superpoint_files import read_superpoints
 from geoguide3d.scenes.superpoints import superpoints_of_scene
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,12 @@ class Guides:
         if self.superpoints is None:
             return None
         if files.superpoints is not None:
-            return read_superpoints(files.superpoints, scene)
-        return superpoints_of_scene(scene, self.superpoints)
+            superpoints = read_superpoints(files.superpoints, scene)
+        else:
+            superpoints = superpoints_of_scene(scene, self.superpoints)
+        source = files.superpoints or "made of its surface"
+        _log.info("%s: %d superpoints, %s", scene.name, len(torch.unique(superpoints)), source)
+        return superpoints
 
     def masks_of(self, files: SceneFiles, scene: Scene, superpoints: Tensor | None) -> PointMasks | None:
         """Returns the masks of the file, else proposals made of the superpoints.
@@ -67,10 +75,14 @@ class Guides:
             return None
         if files.masks is not None:
             masks = read_masks(files.masks, scene, self.masks.kind)
-            return masks.select(masks.known_scores >= self.masks.least_score)
-        if superpoints is None:
+            masks = masks.select(masks.known_scores >= self.masks.least_score)
+        elif superpoints is not None:
+            masks = propose_masks(surface_of(scene, superpoints), self.masks.proposals)
+        else:
             return None
-        return propose_masks(surface_of(scene, superpoints), self.masks.proposals)
+        source = files.masks or "proposed from superpoints"
+        _log.info("%s: %d masks of instances, %s", scene.name, len(masks), source)
+        return masks
 
 
 def surface_of(scene: Scene, superpoints: Tensor) -> Surface:

@@ -12,6 +12,7 @@ from geoguide3d.distillation.lessons import Lesson
 from geoguide3d.distillation.sample import Sample
 
 Unit = Literal["points", "superpoints"]
+_LEAST_UNITS = 16  # that a sample is made of: relations need several, and one loss term is a mean over superpoints
 
 
 def draw(lesson: Lesson, most_points: int, generator: torch.Generator, unit: Unit = "points") -> Sample:
@@ -21,8 +22,10 @@ def draw(lesson: Lesson, most_points: int, generator: torch.Generator, unit: Uni
 
     Args:
         unit: of a larger scene, "points" are drawn evenly, so that every superpoint and mask is there in part (SAS does
-            so: `run/distill_sp.py`); or "superpoints" in random order, whole ones, each as likely, until there are
-            most_points, the last one cut at random to fit. Without superpoints points are drawn.
+            so: `run/distill_sp.py`). Or "superpoints" in random order until there are most_points, the last one cut at
+            random to fit; one that is larger than a sixteenth of most_points counts as several, random parts of about
+            that size, so that a floor does not fill a step, and every point is about as likely. Without superpoints
+            points are drawn.
     """
     points = _drawn_points(lesson, most_points, generator, unit)
     place = torch.full((len(lesson),), -1)
@@ -53,18 +56,27 @@ def _drawn_points(lesson: Lesson, most_points: int, generator: torch.Generator, 
         return torch.arange(count)
     if superpoints is None or unit == "points":
         return torch.randperm(count, generator=generator)[:most_points].sort().values
-    sizes = torch.bincount(superpoints)
+    units = _units(superpoints, max(1, most_points // _LEAST_UNITS), generator)
+    sizes = torch.bincount(units)
     order = torch.randperm(len(sizes), generator=generator)
-    before = sizes[order].cumsum(0) - sizes[order]  # points in front of each superpoint
+    before = sizes[order].cumsum(0) - sizes[order]  # points in front of each unit
     whole = torch.zeros(len(sizes), dtype=torch.bool)
     whole[order] = before + sizes[order] <= most_points
-    taken = whole[superpoints]
+    taken = whole[units]
     missing = most_points - int(taken.sum())
     if missing:
         last = order[(~whole[order]).nonzero()[0]]
-        members = (superpoints == last).nonzero().squeeze(1)
+        members = (units == last).nonzero().squeeze(1)
         taken[members[torch.randperm(len(members), generator=generator)[:missing]]] = True
     return taken.nonzero().squeeze(1)
+
+
+def _units(superpoints: Tensor, most_points: int, generator: torch.Generator) -> Tensor:
+    """Returns (N,) int64 ids of superpoints, and of random parts of those of more than most_points points."""
+    parts = (torch.bincount(superpoints) + most_points - 1) // most_points
+    first = parts.cumsum(0) - parts
+    drawn = torch.rand(len(superpoints), generator=generator, dtype=torch.float64) * parts[superpoints]
+    return first[superpoints] + drawn.to(torch.int64)
 
 
 def _counted_anew(ids: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 
 from geoguide3d.distillation.adapter import Adapter
 from geoguide3d.distillation.lessons import Lesson
+from geoguide3d.losses.centring import centred
 
 _ROWS_AT_ONCE = 16_384
 _MOST_POINTS = 2_000_000  # of all lessons together; more tell no more, and would all be read from disk
@@ -50,14 +51,18 @@ def mean_unit_target(lessons: Sequence[Lesson]) -> Tensor:
 
 @torch.no_grad()
 def mean_cosine(adapter: Adapter, lessons: Sequence[Lesson]) -> float:
-    """Returns the mean cosine of the adapter's vectors with the teacher's, over taught points of all lessons."""
+    """Returns the mean cosine of the adapter's vectors with the teacher's, over taught points of all lessons.
+
+    Both are taken as the training compared them: as seen from the adapter's `semantic_mean`.
+    """
     spacing = _spacing([len(lesson.taught) for lesson in lessons], _CHECKED_POINTS)
-    total, count, device = 0.0, 0, adapter.input_mean.device
+    total, count, device, mean = 0.0, 0, adapter.input_mean.device, adapter.semantic_mean.cpu()
     for lesson in lessons:
         for start in range(0, len(lesson.taught), spacing * _ROWS_AT_ONCE):
             rows = torch.arange(start, min(len(lesson.taught), start + spacing * _ROWS_AT_ONCE), spacing)
             said = adapter(lesson.feature_rows(lesson.taught[rows]).to(device)).cpu()
-            cosines = torch.nn.functional.cosine_similarity(said, lesson.target_rows(rows), dim=1)
+            wanted = centred(lesson.target_rows(rows), mean)
+            cosines = torch.nn.functional.cosine_similarity(centred(said, mean), wanted, dim=1)
             total, count = total + float(cosines.sum(dtype=torch.float64)), count + len(rows)
     return total / count
 

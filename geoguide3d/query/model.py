@@ -20,7 +20,7 @@ from geoguide3d.encoders.loading import TABLE_FILE, restore_text_encoder, save_t
 from geoguide3d.encoders.protocols import TextEncoder
 from geoguide3d.ops import cosine_scores
 from geoguide3d.query.config import MaskRule, ModelConfig
-from geoguide3d.query.result import QueryResult, answer
+from geoguide3d.query.result import QueryResult, answer, rival_scores
 from geoguide3d.scenes.scene import Scene
 
 MODEL_FILES = (WEIGHTS_FILE, CONFIG_FILE, TABLE_FILE)
@@ -131,14 +131,11 @@ class GeoGuide:
     def _rival_scores(self, features: Tensor, vectors: Tensor) -> Tensor:
         """Returns (N, K): the largest cosine with a negative that means something else, -inf where none does."""
         rule = self.config.mask_rule
-        rivals = vectors.new_full((len(features), len(vectors)), -torch.inf)
         if not rule.negatives:
-            return rivals
+            return vectors.new_full((len(features), len(vectors)), -torch.inf)
         negatives = self.text_vectors(rule.negatives)
         opposed = cosine_scores(negatives, vectors) < rule.same_meaning_cosine
-        for scores, prompts in zip(cosine_scores(features, negatives).T, opposed, strict=True):
-            rivals[:, prompts] = torch.maximum(rivals[:, prompts], scores[:, None])
-        return rivals
+        return rival_scores(cosine_scores(features, negatives), opposed)
 
     def text_vectors(self, prompts: Sequence[str]) -> Tensor:
         """Returns (K, C) float32 unit vectors of the prompts; each prompt is encoded once in the model's life.

@@ -28,6 +28,17 @@ class QueryResult:
     masks: Tensor
 
 
+def rival_scores(
+    scores: Tensor,  # (N, R) cosines with the negatives
+    opposed: Tensor,  # (R, K) bool: the negative means something else than the prompt
+) -> Tensor:
+    """Returns (N, K): the largest score of a negative that is opposed to the prompt, -inf where none is."""
+    rivals = scores.new_full((len(scores), opposed.shape[1]), -torch.inf)
+    for own, prompts in zip(scores.T, opposed, strict=True):
+        rivals[:, prompts] = torch.maximum(rivals[:, prompts], own[:, None])
+    return rivals
+
+
 def answer(
     prompts: Sequence[str],
     scores: Tensor,  # (N, K) cosines with the prompts

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from geoguide3d.cli.settings import POSITIONAL, command, parse_settings
 
@@ -95,3 +98,17 @@ def test_warnings_are_one_line_without_source(capsys: pytest.CaptureFixture[str]
     with command("geoguide3d example"):
         warnings.warn("the word 'zyx' means nothing", stacklevel=1)
     assert capsys.readouterr().err == "warning: the word 'zyx' means nothing\n"
+
+
+def test_log_lines_stand_above_progress_bars(capsys: pytest.CaptureFixture[str]) -> None:
+    root, handler = logging.getLogger(), logging.StreamHandler(sys.stderr)
+    root.addHandler(handler)
+    try:
+        with command("geoguide3d example"), tqdm(total=1, desc="bar", file=sys.stderr):
+            logging.getLogger("geoguide3d").warning("told")
+    finally:
+        root.removeHandler(handler)
+    before, told, _ = capsys.readouterr().err.partition("told\n")
+    assert "bar" in before
+    assert told
+    assert before.endswith("\r")  # of the bar, which was cleared

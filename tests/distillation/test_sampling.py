@@ -54,14 +54,26 @@ def test_all_parts_speak_of_the_same_points(count: int, superpoints: int, most: 
 
 
 @settings(max_examples=40, deadline=None)
-@given(superpoints=st.integers(1, 30), most=st.integers(1, 89), seed=st.integers(0, 2**32 - 1))
-def test_superpoints_are_whole_but_for_one(superpoints: int, most: int, seed: int) -> None:
-    lesson = scene(90, superpoints)
+@given(superpoints=st.integers(80, 200), most=st.integers(160, 899), seed=st.integers(0, 2**32 - 1))
+def test_small_superpoints_are_whole_but_for_one(superpoints: int, most: int, seed: int) -> None:
+    lesson = scene(900, superpoints)
     _, points = drawn(lesson, most, seed)
     assert lesson.superpoints is not None
-    sizes, found = torch.bincount(lesson.superpoints), torch.bincount(lesson.superpoints[points])
-    sizes = sizes[: len(found)]
-    assert int(((found > 0) & (found < sizes)).sum()) <= 1
+    sizes = torch.bincount(lesson.superpoints)
+    found = torch.bincount(lesson.superpoints[points], minlength=len(sizes))
+    assert int(((found > 0) & (found < sizes) & (sizes <= most // 16)).sum()) <= 1
+
+
+def test_a_floor_does_not_fill_a_step_and_has_its_share() -> None:
+    """One superpoint of 4,000 points among 200 of 30, and samples of 1,600."""
+    ids = torch.cat([torch.zeros(4000, dtype=torch.int64), 1 + torch.arange(6000) // 30])
+    lesson = replace(scene(10_000, 1), superpoints=ids, masks=None)
+    samples = [drawn(lesson, 1600, seed)[1] for seed in range(60)]
+    assert min(len(ids[points].unique()) for points in samples) > 16
+    floor = torch.tensor([float((ids[points] == 0).float().mean()) for points in samples])
+    assert 0.37 < float(floor.mean()) < 0.43  # 16 units of it among 100 in all: 0.4, give or take 0.01
+    hits = torch.bincount(torch.cat(samples)[ids[torch.cat(samples)] == 0], minlength=4000)
+    assert int((hits > 0).sum()) > 3990  # its parts are drawn anew each time
 
 
 def test_points_are_drawn_evenly_from_all_superpoints() -> None:
