@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import yaml
 
+from geoguide3d.cli.distill_settings import DistillSettings
+from geoguide3d.cli.settings import parse_settings
 from geoguide3d.encoders.label_sets import LABEL_SETS, OPENSCENE_TEMPLATE
 from geoguide3d.encoders.room_clip import RoomClipTextEncoder
 from geoguide3d.fusion.fused_files import FusedFileSettings, fused_teacher, read_fused_rows
@@ -86,28 +86,28 @@ def test_chunks_are_united(layout: Layout, scenes: list[SceneFiles]) -> None:
     assert torch.equal(features[of_truth], rows.features)
 
 
-def published(name: str) -> tuple[dict[str, Any], ScenePatterns, FusedFileSettings]:
-    config = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
-    patterns = ScenePatterns(**{kind: tuple(found) for kind, found in config["scenes"].items()})
-    fused = config["teacher"]["fused"]
-    return config, patterns, FusedFileSettings(**{**fused, "files": tuple(fused["files"])})
+def published(name: str) -> DistillSettings:
+    words = ["--config", str(FOLDER / f"{name}.yaml"), "--scene-list", "list", "--data-root", "data", "--output", "out"]
+    return parse_settings(DistillSettings, words)[0]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_published_settings_fit_together(name: str) -> None:
-    config, patterns, fused = published(name)
-    assert patterns.points
-    assert fused.text_space == config["text"]["table"]["text_space"]
-    assert ("openseg" in name) == ("vit-l-14-336" in fused.text_space)
-    assert config["validation"]["labels"] in LABEL_SETS
-    assert config["prompt_template"] == OPENSCENE_TEMPLATE
+    settings = published(name)
+    assert settings.scenes.points and settings.fused_features is not None
+    assert settings.fused_features.text_space == settings.text.table.text_space
+    assert ("openseg" in name) == ("vit-l-14-336" in settings.text.table.text_space)
+    assert settings.validation.label_set in LABEL_SETS
+    assert settings.prompt_template == OPENSCENE_TEMPLATE
+    assert settings.training.optimizer == "adam" and settings.training.decay == "poly"
 
 
 @pytest.mark.parametrize("name", ["scannet_sas", "scannet_openseg"])
 def test_scannet_settings_find_the_files(layout: Layout, name: str) -> None:
-    _, patterns, fused = published(name)
-    for files in read_named_scenes(layout.train_list, layout.data_root, patterns):
+    settings = published(name)
+    assert settings.fused_features is not None
+    for files in read_named_scenes(layout.train_list, layout.data_root, settings.scenes):
         assert (files.superpoints is not None) == (name == "scannet_sas")
-        features = find_files("features", fused.files, layout.data_root, files.name)
+        features = find_files("features", settings.fused_features.files, layout.data_root, files.name)
         assert len(features) == (1 if name == "scannet_sas" else 5)
         assert len(read_fused_rows(features, read_scene(files.points)).point_ids) > 0
