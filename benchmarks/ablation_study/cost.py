@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from measure import MIN_RUNS, Row, compare, peak_bytes, sizes
+from measure import Row, compare, peak_bytes, sizes
 from torch import Tensor
 
 from ablation_study.report import machine_line
@@ -28,6 +28,7 @@ from geoguide3d.query.model import MODEL_FILES, GeoGuide, save_model
 from geoguide3d.scenes.rooms import CATEGORIES, make_room
 
 _TEMPLATE = "a {}"
+_RUNS = 7
 _PEAKS = 5  # one alone depends on what the process has freed before
 _STEPS = 10  # how well the models answer does not matter here
 
@@ -56,7 +57,7 @@ def cost_lines(setting: Setting) -> list[str]:
     scene = thinned(scene, min(1.0, setting.plan.judged / len(scene)))
     prompts = [class_prompt(name, _TEMPLATE) for name in CATEGORIES]
     asked = {name: partial(made.model.query, scene, prompts) for name, made in (("ours", full), ("plain", plain))}
-    answered = compare(f"{len(scene)} points, {len(prompts)} prompts", asked, runs=max(MIN_RUNS, 7))
+    answered = compare(f"{len(scene)} points, {len(prompts)} prompts", asked, runs=_RUNS)
     peaks: dict[str, list[int]] = {name: [] for name in asked}
     for _ in range(_PEAKS):
         for name, side in asked.items():
