@@ -41,7 +41,8 @@ class WholeStudent(nn.Module):
     @torch.no_grad()
     def encode(self, room: RoomData) -> Tensor:
         """Returns (N, C) features of a room's kept points."""
-        return self(_voxels(room))
+        said: Tensor = self(_voxels(room))
+        return said
 
 
 class WholeTrainer(Trainer[WholeStudent]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from ablation_study.guidance import gaps, masks_of, superpoints_of
 from ablation_study.report import write_part
 from ablation_study.rooms import Plan, RoomData, thinned, with_targets_of
 from ablation_study.studies import Setting, styles
-from ablation_study.teachers import SimulatedTeacher
+from ablation_study.teachers import SimulatedTeacher, Teacher
 from ablation_study.voxels import Voxels
 from ablation_study.whole_network import mirrored
 
@@ -97,6 +98,21 @@ def test_a_thinned_scene_keeps_whole_rows() -> None:
     scene = thinned(Scene(points=points, labels=torch.arange(100)), 0.5)
     assert len(scene) == 50 and scene.labels is not None
     torch.testing.assert_close(scene.points, points[scene.labels])
+
+
+def test_a_sparser_room_has_the_teacher_of_its_own_points_and_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = torch.arange(300, dtype=torch.float32).view(100, 3)
+    given = []
+    fake = SimpleNamespace(scene=lambda: Scene(points=points))
+    monkeypatch.setattr(rooms_module, "make_room", lambda seed, split: fake)
+    monkeypatch.setattr(Teacher, "fuse", lambda self, room, views: points)
+    monkeypatch.setattr(rooms_module, "_content", lambda *content: given.append(content) or {})
+    files = [rooms_module._make(tmp_path, Plan(density=share), False, ("test", 7)) for share in (1.0, 0.5)]
+    assert [len(scene) for scene, _, _ in given] == [100, 50] and files[0] != files[1]
+    for scene, fused, kept in given:
+        assert torch.equal(scene.points, fused) and kept == 12_000
 
 
 def test_other_targets_share_the_rest() -> None:

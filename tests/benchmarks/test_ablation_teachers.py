@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from ablation_study.simulated import SimulatedEncoder
+from ablation_study.teachers import SimulatedTeacher, category_words
 from ablation_study.view_errors import (
     Errors,
     beyond_line,
@@ -21,7 +22,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from geoguide3d.encoders.protocols import ImageEncoder
+from geoguide3d.evaluation.open_vocabulary import nearest_class
 from geoguide3d.geometry.cameras import Camera
+from geoguide3d.scenes.rooms import make_room
 from geoguide3d.scenes.rooms.categories import CATEGORIES
 
 HEIGHT, WIDTH = 24, 32
@@ -178,3 +181,15 @@ def test_a_turn_has_its_angle_and_its_plane() -> None:
     half = turned(start, towards, torch.tensor([torch.pi / 6]))
     torch.testing.assert_close(half, torch.tensor([[3**0.5 / 2, 0.5, 0.0]]))
     torch.testing.assert_close(turned(start, towards, torch.zeros(1)), start)
+
+
+def test_fused_the_teacher_says_the_truth_and_less_of_it_with_errors() -> None:
+    pytest.importorskip("open3d")
+    room, scores = make_room(0), []
+    labels = room.scene().labels
+    assert labels is not None
+    for strength in (0.0, 1.0):
+        fused = SimulatedTeacher(strength).fuse(room, views=4)
+        seen = fused.abs().amax(dim=1) > 0
+        scores.append(float((nearest_class(fused[seen], category_words()) == labels[seen]).float().mean()))
+    assert scores[0] > 0.95 and scores[1] < 0.6
