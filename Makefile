@@ -38,7 +38,7 @@ test: setup  ## run all tests; kernels must be compiled
 
 test-gpu:  ## on a machine with a GPU: build in place with PYTHON, install nothing, run the GPU tests
 	GEOGUIDE3D_CUDA=1 $(PYTHON) setup.py --quiet build_ext --inplace
-	GEOGUIDE3D_REQUIRE_KERNELS=1 PYTHONPATH=.:gpu_bundle/site $(PYTHON) -m pytest -m gpu tests/ops tests/fusion tests/backbones/ptv3 tests/backbones/sparse_unet
+	GEOGUIDE3D_REQUIRE_KERNELS=1 PYTHONPATH=.:gpu_bundle/site $(PYTHON) -m pytest -m gpu tests/ops tests/fusion tests/backbones/ptv3 tests/backbones/sparse_unet tests/distillation
 
 bench-gpu:  ## on a machine with a GPU, after test-gpu: run every benchmark with PYTHON, install nothing
 	for file in $(BENCHMARKS); do GEOGUIDE3D_REQUIRE_KERNELS=1 PYTHONPATH=.:gpu_bundle/site $(PYTHON) $$file --json || exit 1; done
