@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 SOURCES := setup.py $(wildcard csrc/*.py csrc/*.cpp csrc/*.h csrc/cpu/* csrc/cuda/*)
-BENCHMARKS := $(filter-out benchmarks/measure.py benchmarks/machine.py benchmarks/ablation.py,$(sort $(wildcard benchmarks/*.py)))
+BENCHMARKS := $(filter-out benchmarks/measure.py benchmarks/machine.py benchmarks/ablation.py benchmarks/lounge.py,$(sort $(wildcard benchmarks/*.py)))
 ASAN_TESTS := $(filter-out %/test_allocator.py %/test_kernels.py %/test_includes.py,$(wildcard tests/ops/test_*.py))
 CXX_FILES := $(wildcard csrc/*.cpp csrc/*.h csrc/cpu/*.cpp csrc/cpu/*.h csrc/cuda/*.cu csrc/cuda/*.cuh)
 
@@ -64,7 +64,7 @@ check-asan: setup  ## run the op tests on kernels built with AddressSanitizer an
 check-resolver: setup  ## the pinned versions exist for the other Pythons too
 	$(RUN) build_tools/check_resolver.py
 
-bench: setup  ## run every benchmark but the ablation, which takes an hour, and print its table
+bench: setup  ## run every benchmark but ablation and lounge, which train, and print its table
 	for file in $(BENCHMARKS); do GEOGUIDE3D_REQUIRE_KERNELS=1 $(RUN) $$file || exit 1; done
 
 clean:  ## remove the environment, what was compiled and what was written
