@@ -78,7 +78,7 @@ class DemoSettings:
     train_rooms: int = 16
     test_rooms: int = 6
     views: int = 36
-    steps: int = 600
+    steps: int = 400
     first_seed: int = 100_000
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,8 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("killed")
     words = [sys.executable, str(SCRIPT), str(folder), *KILLED, "full_disk"]
     root = Path(__file__).parents[2]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=root, timeout=120)
+    environment = {**os.environ, "PYTHONPATH": str(root)}  # of the package tests
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=root, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 
