@@ -66,12 +66,7 @@ def test_it_learns_what_voxels_tell_and_says_it_of_another_room(name: str) -> No
 
 
 def test_the_same_seed_gives_the_same_bits() -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as the workers of the ablation have
-    try:
-        first, second = (trained("full", 2).encode(room(2)) for _ in range(2))
-    finally:
-        torch.set_num_threads(threads)
+    first, second = (trained("full", 2).encode(room(2)) for _ in range(2))
     assert torch.equal(first, second)
 
 

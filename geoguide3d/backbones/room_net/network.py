@@ -83,11 +83,12 @@ def columns(levels: Sequence[SparseTensor], rows: Tensor) -> Tensor:
     Args:
         levels: of `SparseUNet.levels`, the finest first.
     """
-    parts = [levels[0].features[rows]]
+    # index_select, whose gradient adds up in one order; that of indexing depends on the threads.
+    parts = [levels[0].features.index_select(0, rows)]
     for step, level in enumerate(levels[1:]):
         # Each fine voxel lies at one tap of one coarse voxel: the others are -1.
         coarser = levels[0].maps.get(f"spconv{step}").transposed
         assert coarser is not None  # of strided layers there is one
         rows = coarser.amax(dim=0)[rows].long()
-        parts.append(level.features[rows])
+        parts.append(level.features.index_select(0, rows))
     return torch.cat(parts, dim=1)
