@@ -16,7 +16,7 @@ from geoguide3d.distillation.objective import Objective
 from geoguide3d.distillation.sample import Sample
 from geoguide3d.losses.iirc import drawn_superpoints
 from geoguide3d.losses.imr import drawn_masks, visible_parts
-from geoguide3d.losses.pooling import PointLists
+from geoguide3d.ops.point_lists import PointLists
 
 
 def plain_loss(objective: Objective, semantic: Tensor, sample: Sample, generator: torch.Generator) -> Tensor:

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from geoguide3d.distillation.sample import Sample
 from geoguide3d.distillation.sample_checks import check_sample, finite_mean
-from geoguide3d.geometry.masks import PointMasks
 from geoguide3d.losses.centring import centred
 from geoguide3d.losses.cosine import cosine_distance, mean_pairwise_cosine
 from geoguide3d.losses.iirc import IircSettings, drawn_superpoints, iirc
 from geoguide3d.losses.imr import ImrSettings, drawn_masks, imr, visible_parts
-from geoguide3d.losses.pooling import PointLists, pooled_means
+from geoguide3d.losses.pooling import pooled_means
 from geoguide3d.losses.usd import Taught, UncertaintyHead, UsdSettings, point_weights, usd
+from geoguide3d.ops.point_lists import PointLists
 
 _log = logging.getLogger(__name__)
 
@@ -257,14 +257,14 @@ class Objective(nn.Module):
         if sample.masks is None or drawn is None or len(drawn) == 0:
             self._tell(f"no masks of at least {settings.least_points} points: their reconstruction is left out")
             return
-        plan.masks = _lists(sample.masks.select(drawn))
+        plan.masks = sample.masks.select(drawn)
         visible = visible_parts(plan.masks, settings, generator, sample.superpoints, sample.points)
         plan.families["visible"] = visible
 
     def _plan_relations(self, plan: _Plan, sample: Sample, generator: torch.Generator) -> None:
         settings = self.settings.iirc
         if settings.masks and sample.masks is not None and len(sample.masks.point_ids):
-            plan.families["masks"] = _lists(sample.masks.select(sample.masks.sizes > 0))
+            plan.families["masks"] = sample.masks.select(sample.masks.sizes > 0)
             plan.of_geometry.append("masks")
             plan.related["masks"] = torch.arange(len(plan.families["masks"]))
         elif settings.masks:
@@ -278,7 +278,3 @@ class Objective(nn.Module):
         if what not in self._told:
             self._told.add(what)
             _log.warning("a scene has %s (told once)", what)
-
-
-def _lists(masks: PointMasks) -> PointLists:
-    return PointLists(masks.offsets, masks.point_ids)

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from geoguide3d.ops import csr_transpose
+from geoguide3d.ops.point_lists import PointLists
 
 
 @dataclass(frozen=True)
-class PointMasks:
+class PointMasks(PointLists):
     """M masks over N points, which may overlap, be empty and leave points out.
 
     Args:
@@ -25,8 +26,6 @@ class PointMasks:
         ValueError: shapes, dtypes or devices that do not fit, or lists that break the rules above.
     """
 
-    offsets: Tensor
-    point_ids: Tensor
     point_count: int
     scores: Tensor | None = None
 
@@ -49,20 +48,6 @@ class PointMasks:
         if scores.shape != (len(self),) or not scores.is_floating_point():
             raise ValueError(f"scores must be ({len(self)},) floats, got {tuple(scores.shape)} {scores.dtype}")
         object.__setattr__(self, "scores", scores.to(torch.float32))
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def sizes(self) -> Tensor:
-        """(M,) int64 number of points of each mask."""
-        return self.offsets.diff()
-
-    @property
-    def owners(self) -> Tensor:
-        """(E,) int64 mask of each entry of point_ids."""
-        masks = torch.arange(len(self), device=self.offsets.device)
-        return masks.repeat_interleave(self.sizes, output_size=len(self.point_ids))
 
     @property
     def known_scores(self) -> Tensor:

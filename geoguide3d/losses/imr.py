@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from geoguide3d.losses.pooling import PointLists
 from geoguide3d.ops import mask_bce
+from geoguide3d.ops.point_lists import PointLists
 
 Occlusion = Literal["points", "superpoints", "half_space"]
 

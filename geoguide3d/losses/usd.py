@@ -16,8 +16,8 @@ from torch.nn.functional import gelu, normalize
 
 from geoguide3d.losses.centring import directions
 from geoguide3d.losses.direction_sums import cosines_with_segments, direction_sums
-from geoguide3d.losses.pooling import PointLists
 from geoguide3d.ops import segment_softmax, segment_sum, weighted_segment_mean
+from geoguide3d.ops.point_lists import PointLists
 from geoguide3d.ops.segment_reduce import sum_dtype
 
 Weight = Literal["uniform", "sigmoid", "softmax", "robust"]

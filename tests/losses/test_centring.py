@@ -10,7 +10,8 @@ from torch.nn.functional import normalize
 from geoguide3d.losses.centring import NEAREST, centred, directions
 from geoguide3d.losses.cosine import mean_pairwise_cosine
 from geoguide3d.losses.direction_sums import cosines_with_segments, direction_sums
-from geoguide3d.losses.pooling import PointLists, pooled_means
+from geoguide3d.losses.pooling import pooled_means
+from geoguide3d.ops.point_lists import PointLists
 
 
 def data(rows: int = 40, channels: int = 6, segments: int = 5) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, cosine_similarity
 
 from geoguide3d.losses.imr import ImrSettings, drawn_masks, imr, visible_parts
-from geoguide3d.losses.pooling import PointLists, pooled_means
+from geoguide3d.losses.pooling import pooled_means
+from geoguide3d.ops.point_lists import PointLists
 
 FLOOR = math.log1p(math.exp(-1))
 

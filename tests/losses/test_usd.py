@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, gelu, normalize
 
-from geoguide3d.losses.pooling import PointLists, pooled_means
+from geoguide3d.losses.pooling import pooled_means
 from geoguide3d.losses.usd import Taught, UncertaintyHead, Usd, UsdSettings, point_weights, usd, weight_entropy
+from geoguide3d.ops.point_lists import PointLists
 
 P, Q, G, C = 60, 7, 5, 4
 WEIGHTS = ["uniform", "sigmoid", "softmax", "robust"]
