@@ -37,7 +37,7 @@ class CloudCounts:
 
     Args:
         train: rooms to learn from.
-        validation: further rooms like them.
+        validation: further rooms, of shapes that no other split has.
         test: rooms of the shapes, layouts and textures that training never shows.
     """
 

@@ -94,7 +94,7 @@ class RoomCounts:
 
     Args:
         train: rooms to learn from.
-        validation: further rooms like them.
+        validation: further rooms, of shapes that no other split has.
         test: rooms of the variants, textures and colour × category pairs that training never shows.
         views: frames per room.
     """

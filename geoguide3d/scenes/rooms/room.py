@@ -136,8 +136,8 @@ class Room:
 def make_room(seed: int, split: Split = "train") -> Room:
     """Returns the furnished room of a seed: the same seed and split give the same bytes.
 
-    Training and validation rooms never hold what `rooms.splits` keeps for the test; the three splits never share a
-    room.
+    Training and validation rooms never hold what `rooms.splits` keeps for the test, nor training rooms the shapes kept
+    for validation; the three splits never share a room.
 
     Raises:
         ValueError: a negative seed.

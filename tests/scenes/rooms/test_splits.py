@@ -11,7 +11,7 @@ from geoguide3d.scenes.rooms.categories import CATEGORY_OF, STRUCTURE
 from geoguide3d.scenes.rooms.furniture import VARIANTS
 from geoguide3d.scenes.rooms.layouts import LAYOUTS
 from geoguide3d.scenes.rooms.materials import HELD_OUT_TEXTURES_OF, TEXTURES_OF, draw_paint
-from geoguide3d.scenes.rooms.splits import held_out_color, held_out_variant, stream
+from geoguide3d.scenes.rooms.splits import SPLITS, held_out_color, stream, variants_for
 from geoguide3d.scenes.rooms.textures import TEXTURES
 
 SEEDS = range(200)
@@ -23,11 +23,11 @@ def _room(seed: int, split: Split = "train") -> Room:
     return make_room(seed, split)
 
 
-def test_there_are_at_least_25_categories_with_4_differently_named_variants_each() -> None:
+def test_there_are_at_least_25_categories_with_5_differently_named_variants_each() -> None:
     assert len(CATEGORIES) >= 25
     assert set(VARIANTS) == set(FURNITURE)
     for category, variants in VARIANTS.items():
-        assert len({variant.name for variant in variants}) == len(variants) >= 4, category
+        assert len({variant.name for variant in variants}) == len(variants) >= 5, category
 
 
 def test_no_variant_is_a_copy_of_another() -> None:
@@ -45,13 +45,25 @@ def test_training_never_holds_what_is_kept_for_the_test(split: Split, seeds: ran
         assert room.layout not in unseen_layouts
         for item in room.objects:
             assert not is_held_out(item.category, item.color), (room.name, item)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_rooms_of_a_split_show_its_shapes_alone(split: Split) -> None:
+    for seed in SEEDS[:60]:
+        for item in _room(seed, split).objects:
             if item.category not in STRUCTURE:
-                assert item.variant != held_out_variant(item.category).name, (room.name, item)
+                names = {variant.name for variant in variants_for(item.category, split)}
+                assert item.variant in names, (seed, item)
 
 
-def test_test_rooms_use_held_out_shapes_only_and_held_out_pairs_and_layouts_often() -> None:
+@pytest.mark.parametrize("category", FURNITURE)
+def test_no_two_splits_share_a_shape_and_all_shapes_are_used(category: str) -> None:
+    shapes = [variant.name for split in SPLITS for variant in variants_for(category, split)]
+    assert sorted(shapes) == sorted(variant.name for variant in VARIANTS[category])
+
+
+def test_test_rooms_use_held_out_pairs_and_layouts_often() -> None:
     items = [item for seed in SEEDS[:100] for item in _room(seed, "test").objects if item.category not in STRUCTURE]
-    assert all(item.variant == held_out_variant(item.category).name for item in items)
     pairs = sum(is_held_out(item.category, item.color) for item in items) / len(items)
     assert 0.4 < pairs < 0.6
     unseen = {layout.name for layout in LAYOUTS if layout.held_out}

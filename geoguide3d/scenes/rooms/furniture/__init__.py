@@ -1,4 +1,4 @@
-"""The variants of every category. The last of each table is held out from training (`rooms.splits`)."""
+"""The variants of every category. The last two of each table are held out: one for validation, one for the test (`rooms.splits`)."""
 
 from __future__ import annotations
 
