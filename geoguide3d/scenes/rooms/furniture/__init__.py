@@ -7,6 +7,7 @@ from geoguide3d.scenes.rooms.furniture import (
     bath,
     bedding,
     decor,
+    hangings,
     lamps,
     openings,
     seating,
@@ -42,7 +43,7 @@ VARIANTS: dict[str, tuple[Variant, ...]] = {
     "book": decor.BOOKS,
     "vase": decor.VASES,
     "rug": decor.RUGS,
-    "curtain": decor.CURTAINS,
-    "picture": decor.PICTURES,
-    "mirror": decor.MIRRORS,
+    "curtain": hangings.CURTAINS,
+    "picture": hangings.PICTURES,
+    "mirror": hangings.MIRRORS,
 }

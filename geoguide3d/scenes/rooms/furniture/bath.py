@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
+
+from geoguide3d.scenes.rooms import primitives
 from geoguide3d.scenes.rooms.shape import Shape, Variant, Vary
 
 
@@ -42,6 +45,24 @@ def _sink(shape: Shape, vary: Vary, style: str) -> None:
     _tap(shape, -depth / 2 + 0.05, height - 0.03)
 
 
+def _vessel_sink(shape: Shape, vary: Vary) -> None:
+    """Adds a round bowl on a board that brackets hold on the wall, with a tall tap and an open trap below."""
+    width, depth, radius = vary(0.7, 0.12), vary(0.48, 0.05), vary(0.19, 0.06)
+    board, rear = 0.05, -depth / 2
+    shape.box("frame", (width, depth, board), (0, 0, 0))
+    for x in (-width * 0.38, width * 0.38):
+        shape.box("metal", (0.025, depth * 0.8, 0.025), (x, rear + depth * 0.4, -0.025))
+        shape.box("metal", (0.025, 0.02, 0.16), (x, rear + 0.01, -0.185))
+    outside = [(0, 0), (radius * 0.5, 0), (radius * 0.85, 0.06), (radius, 0.14)]
+    inside = [(radius - 0.015, 0.14), (radius * 0.78, 0.065), (radius * 0.42, 0.02), (0, 0.02)]
+    shape.turned("main", [*outside, *inside], (0, 0.03, board))
+    shape.cylinder("metal", 0.025, 0.004, (0, 0.03, board + 0.02))
+    shape.cylinder("metal", 0.03, 0.16, (0, 0.03, -0.16))
+    shape.box("metal", (0.03, depth / 2 + 0.03, 0.03), (0, rear / 2 + 0.015, -0.12))
+    shape.cylinder("metal", 0.014, 0.24, (0, rear + 0.04, board))
+    shape.box("metal", (0.025, 0.17, 0.02), (0, rear + 0.12, board + 0.22))
+
+
 def _toilet(shape: Shape, vary: Vary, style: str) -> None:
     width, length, seat = vary(0.38, 0.08), vary(0.5, 0.08), vary(0.4, 0.06)
     squareness = 0.6 if style == "square" else 0.1
@@ -68,11 +89,35 @@ def _toilet(shape: Shape, vary: Vary, style: str) -> None:
         shape.turned("main", [(0, 0), (width / 2, 0), (width / 2, 0.03), (0, 0.03)], (0, 0.05, seat), length / width)
 
 
+def _tankless_toilet(shape: Shape, vary: Vary) -> None:
+    """Adds a one-piece toilet: an egg-shaped body down to the floor, a low hump behind it, an oval lid turned up."""
+    width, length, seat = vary(0.38, 0.08), vary(0.52, 0.08), vary(0.4, 0.06)
+    edge, aspect = width / 2, length / width
+    outside = [(0, 0), (edge * 0.84, 0), (edge * 0.86, seat * 0.5), (edge, seat * 0.85), (edge, seat)]
+    inside = [(edge - 0.06, seat), (edge * 0.5, seat - 0.14), (0, seat - 0.17)]
+    shape.turned("main", [*outside, *inside], (0, 0.06, 0), aspect)
+    ring = [(edge - 0.065, 0), (edge + 0.004, 0), (edge + 0.004, 0.022), (edge - 0.065, 0.022), (edge - 0.065, 0)]
+    shape.turned("white", ring, (0, 0.06, seat), aspect)
+    hinge = 0.06 - length / 2 + 0.09
+    shape.block("main", (width * 0.96, 0.26, seat + 0.12), (0, hinge - 0.15, 0), roundness=0.3)
+    shape.box("main", (width * 0.74, 0.2, seat * 0.92), (0, hinge - 0.08, 0))  # closes the gap between the two
+    shape.box("metal", (0.09, 0.04, 0.008), (0, hinge - 0.16, seat + 0.12))
+    lid = [(0, 0), (edge, 0), (edge, 0.02), (0, 0.02)]
+    oval = primitives.lathe(lid, (0, length * 0.44, 0), aspect=aspect * 0.88, sides=28)
+    shape.add("main", oval.tilted(98, (0, 0, 0)).moved(np.eye(3), (0, hinge, seat + 0.02)))
+
+
 def _surround(shape: Shape, role: str, long: float, deep: float, height: float) -> None:
     """Adds the four walls around a built-in bath."""
     for side in (-1, 1):
         shape.box(role, (long, 0.1, height), (0, side * (deep / 2 - 0.05), 0))
         shape.box(role, (0.1, deep - 0.2, height), (side * (long / 2 - 0.05), 0, 0))
+
+
+def _bath_tap(shape: Shape, long: float, height: float) -> None:
+    """Adds the tap on the rim at the left end."""
+    shape.cylinder("metal", 0.02, 0.16, (-long / 2 + 0.06, 0, height))
+    shape.box("metal", (0.16, 0.03, 0.025), (-long / 2 + 0.13, 0, height + 0.15))
 
 
 def _bathtub(shape: Shape, vary: Vary, style: str) -> None:
@@ -90,8 +135,22 @@ def _bathtub(shape: Shape, vary: Vary, style: str) -> None:
         shape.tub("main", (long - 0.2, deep - 0.2, height * 0.9), (0, 0, 0.03), 0.8, wall=0.03)
     else:
         shape.tub("main", (long, deep, height), (0, 0, 0), 0.85, wall=0.05)
-    shape.cylinder("metal", 0.02, 0.16, (-long / 2 + 0.06, 0, height))
-    shape.box("metal", (0.16, 0.03, 0.025), (-long / 2 + 0.13, 0, height + 0.15))
+    _bath_tap(shape, long, height)
+
+
+def _slipper_bath(shape: Shape, vary: Vary) -> None:
+    """Adds a bath on a foot, flared to a rolled rim that sweeps up at the right end."""
+    long, deep, height = vary(1.6, 0.06), vary(0.74, 0.06), vary(0.52, 0.06)
+    radius, aspect = long / 2, deep / long
+    foot = [(0, 0), (radius * 0.68, 0), (radius * 0.62, 0.1), (0, 0.1)]
+    shape.turned("main", foot, (0, 0, 0), aspect)
+    outside = [(0.0, 0.09), (0.6, 0.09), (0.78, height * 0.5), (0.9, height - 0.05), (1.0, height - 0.03)]
+    inside = [(1.0, height), (0.91, height), (0.72, height * 0.5), (0.52, 0.15), (0.0, 0.14)]
+    hull = primitives.lathe([(r * radius, z) for r, z in outside + inside], (0, 0, 0), aspect=aspect, sides=32)
+    x, _, z = hull.vertices.T
+    sweep = vary(0.26, 0.15) * (z / height) ** 2 * np.clip((x + 0.3 * radius) / (1.3 * radius), 0.0, None) ** 2
+    shape.add("main", primitives.Mesh(hull.vertices + np.outer(sweep, (0.0, 0.0, 1.0)), hull.triangles))
+    _bath_tap(shape, long, height)
 
 
 SINKS = (
@@ -99,11 +158,16 @@ SINKS = (
     Variant("vanity", partial(_sink, style="vanity")),
     Variant("wall", partial(_sink, style="wall"), "wall", (0.62, 0.7)),
     Variant("counter", partial(_sink, style="counter")),
+    Variant("vessel", _vessel_sink, "wall", (0.66, 0.74)),
     Variant("legs", partial(_sink, style="legs")),
 )
-TOILETS = tuple(
-    Variant(style, partial(_toilet, style=style)) for style in ("close", "skirted", "wall", "high tank", "square")
+TOILETS = (
+    *(Variant(style, partial(_toilet, style=style)) for style in ("close", "skirted", "wall", "high tank")),
+    Variant("tankless", _tankless_toilet),
+    Variant("square", partial(_toilet, style="square")),
 )
-BATHTUBS = tuple(
-    Variant(style, partial(_bathtub, style=style)) for style in ("panelled", "clawfoot", "oval", "tiled", "square")
+BATHTUBS = (
+    *(Variant(style, partial(_bathtub, style=style)) for style in ("panelled", "clawfoot", "oval", "tiled")),
+    Variant("slipper", _slipper_bath),
+    Variant("square", partial(_bathtub, style="square")),
 )

@@ -1,4 +1,4 @@
-"""Plants, books, vases, rugs, curtains, pictures and mirrors."""
+"""Plants, books, vases and rugs."""
 
 from __future__ import annotations
 
@@ -49,6 +49,24 @@ def _plant(shape: Shape, vary: Vary, style: str) -> None:
             _leaf(shape, leaf * 2.4, vary(0.75, 0.2), vary(78, 0.08), pot * 0.85)
 
 
+def _climber(shape: Shape, vary: Vary) -> None:
+    """Adds a square pot with a pole, and broad round leaves that hang all around it."""
+    radius, tall = vary(0.15, 0.12), vary(0.8)
+    pot = radius * vary(1.6, 0.12)
+    shape.tub("pot", (2 * radius, 2 * radius, pot), (0, 0, 0), 0.75, wall=0.02)
+    bed, top = radius * 0.8, pot * 0.85
+    soil = [(0, 0), (bed, 0), (bed, 0.01), (0, 0.01)]
+    shape.add("soil", primitives.lathe(soil, (0, 0, top), squareness=0.75))
+    shape.cylinder("frame", 0.03, tall, (0, 0, top * 0.9))
+    leaves = 22
+    for leaf in range(leaves):
+        share = leaf / (leaves - 1)
+        size = vary(0.2, 0.15) * (1.0 - 0.35 * share)
+        blade = primitives.block((size * 0.85, size, 0.02), (0, size / 2 + 0.01, 0), roundness=0.9)
+        blade = blade.tilted(vary(-52, 0.25), (0, 0, 0))
+        shape.add("main", blade.moved(primitives.about_z(leaf * 2.4), (0, 0, top + 0.22 + share * (tall - 0.2))))
+
+
 def _book(shape: Shape, vary: Vary, style: str) -> None:
     deep, high = vary(0.16), vary(0.23)
     if style in ("flat", "stack"):
@@ -74,6 +92,20 @@ def _book(shape: Shape, vary: Vary, style: str) -> None:
         shape.box("main", (0.39, high + 0.06, 0.012), (0, 0, 0))
 
 
+def _standing_book(shape: Shape, vary: Vary) -> None:
+    """Adds a book that stands upright, half open to the front, its pages fanned out."""
+    deep, high = vary(0.16), vary(0.23)
+    opening = float(np.deg2rad(vary(36, 0.2)))
+    rear = (0.0, -deep / 2, 0.0)
+    for side in (-1, 1):
+        cover = primitives.box((0.008, deep, high), (0, deep / 2, 0))
+        shape.add("main", cover.moved(primitives.about_z(side * opening), rear))
+    shape.box("main", (0.04, 0.008, high), rear)
+    for sheet in (-0.75, -0.5, -0.2, 0.15, 0.45, 0.8):
+        pages = primitives.box((0.008, deep - 0.01, high - 0.012), (0, deep / 2 - 0.005, 0.004))
+        shape.add("paper", pages.moved(primitives.about_z(sheet * opening), rear))
+
+
 def _vase(shape: Shape, vary: Vary, style: str) -> None:
     radius, height = vary(0.075, 0.2), vary(0.26, 0.2)
     profiles = {
@@ -88,6 +120,19 @@ def _vase(shape: Shape, vary: Vary, style: str) -> None:
         for flower in range(3):
             shape.cylinder("stem", 0.004, height * 0.5, ((flower - 1) * 0.03, 0, height * 0.8))
             shape.block("accent", (0.06, 0.06, 0.05), ((flower - 1) * 0.05, 0, height * 1.3), roundness=0.9)
+
+
+def _moon_vase(shape: Shape, vary: Vary) -> None:
+    """Adds a flask: a round body, flat from the side, on a foot, with a narrow neck between two ears."""
+    size = vary(0.21, 0.15)
+    shape.turned("main", [(0, 0), (size * 0.3, 0), (size * 0.22, 0.03), (0, 0.03)], (0, 0, 0), 0.7)
+    shape.block("main", (size, size * 0.42, size), (0, 0, 0.015), roundness=1.0)
+    shoulder = 0.015 + size * 0.95
+    neck = [(0, 0), (0.13, 0), (0.1, 0.2), (0.16, 0.32), (0.12, 0.32), (0.07, 0.2), (0, 0.2)]
+    shape.turned("main", [(r * size, z * size) for r, z in neck], (0, 0, shoulder))
+    for side in (-1, 1):
+        shape.box("main", (0.013, 0.018, size * 0.25), (side * size * 0.25, 0, shoulder - size * 0.1))
+        shape.box("main", (size * 0.2, 0.018, 0.013), (side * size * 0.17, 0, shoulder + size * 0.14))
 
 
 def _rug(shape: Shape, vary: Vary, style: str) -> None:
@@ -107,52 +152,21 @@ def _rug(shape: Shape, vary: Vary, style: str) -> None:
         shape.turned("main", [(0, 0), (width / 2, 0), (width / 2, thick), (0, thick)], (0, 0, 0), depth / width)
 
 
-def _curtain(shape: Shape, vary: Vary, style: str) -> None:
-    """Adds drapes on both sides of the origin, or one wide one, and the rod that they hang from."""
-    width = vary(0.34, 0.15)
-    high = vary(2.0, 0.06) if style in ("long", "gathered") else vary(1.35, 0.06)
-    reach, folds, wide = vary(0.62, 0.1), 5, width
-    sides: tuple[float, ...] = (-1.0, 1.0)
-    if style == "single":
-        folds, wide, sides = 8, width * 1.6, (vary.pick((-1.0, 1.0)),)
-    shape.box("metal", (2 * (reach + wide / 2), 0.025, 0.025), (0, 0, high))
-    for side in sides:
-        if style == "gathered":
-            shape.box("frame", (wide * 0.7, 0.1, 0.05), (side * reach, 0, high * 0.43))
-        for fold in range(folds):
-            x = side * reach + (fold - (folds - 1) / 2) * wide / folds
-            radius = wide / folds * 0.56
-            if style == "gathered":
-                waist = [(0, 0), (radius, 0), (radius * 0.5, high * 0.45), (radius, high), (0, high)]
-                shape.turned("main", waist, (x, 0, 0), 1.2)
-            else:
-                shape.turned("main", [(0, 0), (radius, 0), (radius, high), (0, high)], (x, 0, 0), 1.2)
+_HIDE_DEGREES = (0, 14, 24, 36, 46, 62, 90, 118, 136, 148, 162, 174, 180)  # from the neck to the tail
+_HIDE_REACH = (0.95, 0.9, 0.74, 1.0, 0.98, 0.68, 0.6, 0.68, 1.0, 0.95, 0.72, 0.8, 0.9)
 
 
-def _framed(shape: Shape, vary: Vary, style: str, face: str) -> None:
-    width, height = vary(0.55, 0.3), vary(0.5, 0.25)
-    if style == "tall":
-        width, height = vary(0.42, 0.15), vary(1.1, 0.12)
-    edge = vary(0.045, 0.3)
-    edging = "frame" if face == "main" else "main"
-    if style in ("round", "oval"):
-        flat = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
-        radius, aspect = width * 0.55, 1.0 if style == "round" else 1.4
-        for role, r, thick in ((edging, radius, 0.02), (face, radius - edge, 0.026)):
-            disc = primitives.lathe([(0, 0), (r, 0), (r, thick), (0, thick)], (0, 0, 0), aspect=aspect, sides=28)
-            shape.add(role, disc.moved(flat @ np.diag([1.0, -1.0, -1.0]), (0, 0, radius * aspect)))
-    else:
-        panels = 2 if style == "pair" else 1
-        for panel in range(panels):
-            wide = width / (1.4 if style == "pair" else 1.0)
-            x = (panel - (panels - 1) / 2) * (wide + 0.08)
-            if style == "frameless":
-                shape.box(edging, (wide - edge, 0.025, 0.03), (x, 0.005, edge - 0.03))
-            else:
-                shape.box(edging, (wide, 0.025, height), (x, 0, 0))
-            shape.box(face, (wide - 2 * edge, 0.034, height - 2 * edge), (x, 0, edge))
-            if style == "canvas" and face == "main":
-                shape.box("accent", (wide * 0.4, 0.04, height * 0.3), (x + wide * 0.1, 0, height * 0.35))
+def _hide_rug(shape: Shape, vary: Vary) -> None:
+    """Adds an animal's hide: legs, neck and tail reach out from the middle, and patches lie on it."""
+    width, depth, thick = vary(1.75, 0.12), vary(1.25, 0.1), 0.012
+    sheet = primitives.lathe([(0, 0), (1, 0), (1, thick), (0, thick)], (0, 0, 0), sides=60)
+    x, y, _ = sheet.vertices.T
+    far = np.interp(np.rad2deg(np.abs(np.arctan2(y, x))), _HIDE_DEGREES, _HIDE_REACH)
+    scale = np.column_stack([far * width / 1.85, far * depth / 1.4, np.ones(len(far))])
+    shape.add("main", primitives.Mesh(sheet.vertices * scale, sheet.triangles))
+    for x_share, y_share, size in ((0.2, 0.08, 0.19), (-0.12, -0.12, 0.15), (-0.24, 0.14, 0.1)):
+        profile = [(0, 0), (size, 0), (size, thick + 0.003), (0, thick + 0.003)]
+        shape.turned("frame", profile, (x_share * width, y_share * depth, 0), vary(0.7, 0.2))
 
 
 PLANTS = (
@@ -162,25 +176,21 @@ PLANTS = (
     Variant("cactus", partial(_plant, style="cactus"), "surface"),
     Variant("palm", partial(_plant, style="palm")),
     Variant("succulent", partial(_plant, style="succulent"), "surface"),
+    Variant("climber", _climber),
     Variant("sword", partial(_plant, style="sword")),
 )
-BOOKS = tuple(
-    Variant(style, partial(_book, style=style), "surface") for style in ("flat", "stack", "row", "open", "leaning")
+BOOKS = (
+    *(Variant(style, partial(_book, style=style), "surface") for style in ("flat", "stack", "row", "open")),
+    Variant("standing", _standing_book, "surface"),
+    Variant("leaning", partial(_book, style="leaning"), "surface"),
 )
-VASES = tuple(
-    Variant(style, partial(_vase, style=style), "surface")
-    for style in ("bottle", "bowl", "urn", "cylinder", "hourglass")
+VASES = (
+    *(Variant(style, partial(_vase, style=style), "surface") for style in ("bottle", "bowl", "urn", "cylinder")),
+    Variant("moon flask", _moon_vase, "surface"),
+    Variant("hourglass", partial(_vase, style="hourglass"), "surface"),
 )
-RUGS = tuple(Variant(style, partial(_rug, style=style)) for style in ("plain", "bordered", "round", "runner", "oval"))
-CURTAINS = tuple(
-    Variant(style, partial(_curtain, style=style), "wall", (0.0, 0.0))
-    for style in ("long", "short", "single", "gathered")
-)
-PICTURES = tuple(
-    Variant(style, partial(_framed, style=style, face="main"), "wall", (1.25, 1.5))
-    for style in ("framed", "canvas", "pair", "tall", "round")
-)
-MIRRORS = tuple(
-    Variant(style, partial(_framed, style=style, face="mirror"), "wall", (1.05, 1.25))
-    for style in ("framed", "round", "tall", "frameless", "oval")
+RUGS = (
+    *(Variant(style, partial(_rug, style=style)) for style in ("plain", "bordered", "round", "runner")),
+    Variant("hide", _hide_rug),
+    Variant("oval", partial(_rug, style="oval")),
 )
