@@ -114,6 +114,17 @@ class Shape:
                 else:
                     self.cylinder(role, radius * 0.7, height, (x, y, 0.0), top=radius)
 
+    def crossed_legs(self, role: str, x: float, span: float, height: float, thick: float) -> None:
+        """Adds two square bars beside each other at x that cross like an X, `span` deep, up to `height`."""
+        lean = np.pi / 4
+        for _ in range(10):  # each round shrinks the error by thick / length: the bar's own width counts at its ends
+            lean = float(np.arctan2(span - thick * np.cos(lean), height - thick * np.sin(lean)))
+        length = float(height - thick * np.sin(lean)) / float(np.cos(lean))
+        dip = thick / 2 * float(np.sin(lean))  # a leaning bar's lowest corner lies below the centre of its end
+        for side in (-1, 1):
+            at = (x + side * thick / 2, side * length / 2 * float(np.sin(lean)), dip)
+            self.box(role, (thick, thick, length), at, lean=side * float(np.rad2deg(lean)))
+
     def support(
         self,
         height: float,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
+
+import numpy as np
 
 from geoguide3d.scenes.rooms.shape import Shape, Variant, Vary
 
 
-def _shade(shape: Shape, radius: float, height: float, z: float, taper: float) -> None:
+def _shade(shape: Shape, radius: float, height: float, z: float, taper: float, y: float = 0.0) -> None:
     """Adds a lit shade, open below, whose top has radius · taper."""
     top, wall = radius * taper, 0.012
     profile = [
@@ -18,7 +21,7 @@ def _shade(shape: Shape, radius: float, height: float, z: float, taper: float) -
         (0, height - wall),
         (top - wall, height - wall),
     ]
-    shape.turned("lit", [*profile, (radius - wall, 0)], (0, 0, z))
+    shape.turned("lit", [*profile, (radius - wall, 0)], (0, y, z))
 
 
 def _floor_lamp(shape: Shape, vary: Vary, style: str) -> None:
@@ -35,6 +38,22 @@ def _floor_lamp(shape: Shape, vary: Vary, style: str) -> None:
         shape.block("lit", (radius * 1.5, radius * 1.5, radius * 1.5), (0, 0, height), roundness=1.0)
     else:
         _shade(shape, radius, radius * 1.3, height - 0.05, vary(0.7, 0.25))
+
+
+def _arc_lamp(shape: Shape, vary: Vary) -> None:
+    """A heavy foot behind, and a rod that bends far forward and lets its shade hang."""
+    reach, radius = vary(0.4), vary(0.17, 0.15)
+    straight, rise = vary(0.85, 0.08), vary(0.7, 0.08)
+    shape.cylinder("frame", 0.16, 0.06, (0, -reach, 0))
+    shape.cylinder("metal", 0.014, straight - 0.05, (0, -reach, 0.06))
+    turns = np.deg2rad(np.linspace(0, 130, 9))
+    bend = np.column_stack([-reach * np.cos(turns), straight + rise * np.sin(turns)])
+    for (y0, z0), (y1, z1) in pairwise(bend):
+        length, lean = float(np.hypot(y1 - y0, z1 - z0)), float(np.rad2deg(np.arctan2(y0 - y1, z1 - z0)))
+        shape.box("metal", (0.022, 0.022, length + 0.008), (0, float(y0), float(z0)), lean=lean)
+    y, z = (float(value) for value in bend[-1])
+    shape.cylinder("metal", 0.01, 0.08, (0, y, z - 0.07))
+    _shade(shape, radius, radius * 0.9, z - 0.06 - radius * 0.9, vary(0.45, 0.2), y)
 
 
 def _table_lamp(shape: Shape, vary: Vary, style: str) -> None:
@@ -72,5 +91,6 @@ LAMPS = (
     Variant("globe", partial(_floor_lamp, style="globe")),
     Variant("vase foot", partial(_table_lamp, style="vase foot"), "surface"),
     Variant("chandelier", partial(_ceiling_lamp, style="chandelier"), "ceiling"),
+    Variant("arc", _arc_lamp),
     Variant("tripod", partial(_floor_lamp, style="tripod")),
 )

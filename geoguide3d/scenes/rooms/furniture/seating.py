@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
+
+from geoguide3d.scenes.rooms.primitives import about_z, block
 from geoguide3d.scenes.rooms.shape import Shape, Variant, Vary
 
 
@@ -54,6 +57,21 @@ def _wheels(shape: Shape, seat: float, spread: float) -> None:
         shape.block("dark", (0.05, 0.05, 0.06), (x * 0.95, y * 0.95, 0), roundness=0.8)
 
 
+def _tulip_chair(shape: Shape, vary: Vary) -> None:
+    """A shell that is bent around the sitter, on one trumpet-shaped foot."""
+    width, depth, seat = vary(0.44), vary(0.42), vary(0.45, 0.06)
+    high = vary(0.36)
+    foot = [(0, 0), (0.22, 0), (0.22, 0.012), (0.09, 0.05), (0.035, 0.17), (0.045, seat - 0.08), (0.13, seat - 0.02)]
+    shape.turned("main", [*foot, (0, seat - 0.02)], (0, 0, 0))
+    shape.block("main", (width, depth, 0.08), (0, 0, seat - 0.04), roundness=0.6)
+    shape.block("frame", (width * 0.8, depth * 0.8, 0.05), (0, 0.02, seat + 0.015), roundness=0.5)
+    radius, lean = depth / 2 - 0.03, vary(12, 0.4)
+    for degrees in range(-72, 73, 18):
+        tall = high * (0.35 + 0.65 * float(np.cos(np.deg2rad(degrees))))
+        panel = block((radius * 0.62, 0.035, tall), (0, -radius, 0), 0.3).tilted(lean, (0, -radius, 0))
+        shape.add("main", panel.moved(about_z(np.deg2rad(degrees)), (0, 0, seat - 0.02)))
+
+
 def _armchair(shape: Shape, vary: Vary, style: str) -> None:
     width, depth, seat = vary(0.78), vary(0.76), vary(0.4, 0.08)
     arm = vary(0.14)
@@ -87,6 +105,29 @@ def _armchair(shape: Shape, vary: Vary, style: str) -> None:
     shape.support(seat + 0.03, (inner * 0.8, depth * 0.4), (0, 0.05), 0.8, kind="seat")
 
 
+def _lounge_chair(shape: Shape, vary: Vary) -> None:
+    """Pads in a leaning wooden shell, which turns on a metal disc."""
+    width, depth, seat = vary(0.76), vary(0.7), vary(0.4, 0.08)
+    lean, tall = vary(20, 0.25), vary(0.72, 0.08)
+    shape.cylinder("metal", 0.3, 0.025, (0, 0.05, 0))
+    shape.cylinder("metal", 0.035, seat - 0.18, (0, 0.05, 0.025))
+    inner = width - 0.24
+    shape.box("frame", (inner + 0.04, depth * 0.8, 0.025), (0, 0.11, seat - 0.16))
+    shape.block("main", (inner, depth * 0.75, 0.15), (0, 0.13, seat - 0.135), roundness=0.35)
+    rear = 0.08 - depth * 0.27
+    back = np.array([0.0, -np.sin(np.deg2rad(lean)), np.cos(np.deg2rad(lean))])
+    shape.box("frame", (inner + 0.04, 0.025, tall + 0.03), (0, rear - 0.06, seat - 0.155), lean=lean)
+    for low, share in ((0.05, 0.58), (0.66, 0.34)):
+        y, z = rear + back[1] * low * tall, seat - 0.1 + back[2] * low * tall
+        shape.block("main", (inner, 0.13, share * tall), (0, float(y), float(z)), roundness=0.4, lean=lean)
+    for side in (-1, 1):
+        x = side * (width / 2 - 0.06)
+        shape.box("metal", (0.03, 0.05, 0.32), (x, 0.08, seat - 0.16))
+        shape.box("metal", (0.1, 0.05, 0.025), (x - side * 0.04, 0.08, seat - 0.16))
+        shape.block("main", (0.11, depth * 0.52, 0.06), (x, 0.08, seat + 0.15), roundness=0.4)
+    shape.support(seat + 0.03, (inner * 0.9, depth * 0.4), (0, 0.17), 0.8, kind="seat")
+
+
 def _stool(shape: Shape, vary: Vary, style: str) -> None:
     radius, height = vary(0.17), vary(0.5, 0.25)
     if style == "round":
@@ -105,6 +146,17 @@ def _stool(shape: Shape, vary: Vary, style: str) -> None:
         for x in (-radius * 0.9, radius * 0.9):
             shape.box("main", (0.035, radius * 1.6, height), (x, 0, 0))
         shape.box("main", (radius * 2.6, radius * 1.8, 0.04), (0, 0, height))
+
+
+def _camp_stool(shape: Shape, vary: Vary) -> None:
+    """A cloth between two rails on legs that cross, so that it folds flat."""
+    radius, height = vary(0.2), vary(0.46, 0.12)
+    for side in (-1, 1):
+        shape.crossed_legs("frame", side * radius * 0.8, radius * 1.9, height, 0.03)
+        shape.box("frame", (radius * 2, 0.035, 0.03), (0, side * radius * 0.9, height - 0.01))
+        shape.box("frame", (radius * 1.6, 0.022, 0.022), (0, side * radius * 0.72, 0.06))
+        shape.box("main", (radius * 1.9, radius * 0.62, 0.012), (0, side * radius * 0.64, height + 0.006), side * 9)
+    shape.box("main", (radius * 1.9, radius * 0.7, 0.012), (0, 0, height - 0.012))
 
 
 def _sofa(shape: Shape, vary: Vary, style: str) -> None:
@@ -138,17 +190,43 @@ def _sofa(shape: Shape, vary: Vary, style: str) -> None:
     shape.support(seat + 0.03, (inner * 0.9, depth * 0.3), (0, -0.06), 0.8, kind="seat")
 
 
+def _futon(shape: Shape, vary: Vary) -> None:
+    """A folded mattress in an open wooden frame with slats."""
+    width, depth, seat = vary(1.8, 0.15), vary(0.85, 0.08), vary(0.42, 0.08)
+    thick, high, lean = vary(0.18), vary(0.5, 0.1), vary(14, 0.3)
+    inner, front, rear = width - 0.14, depth / 2 - 0.03, -depth / 2 + 0.2
+    for side in (-1, 1):
+        x = side * (width / 2 - 0.03)
+        for y in (front, -front):
+            shape.box("frame", (0.06, 0.06, 0.58), (x, y, 0))
+        shape.box("frame", (0.09, depth, 0.035), (x, 0, 0.58))
+        shape.box("frame", (0.03, depth - 0.12, 0.05), (x, 0, 0.12))
+        for step in range(5):
+            shape.box("frame", (0.02, 0.045, 0.42), (x, (step - 2) * depth * 0.15, 0.16))
+        shape.box("frame", (inner, 0.03, 0.1), (0, side * front, seat - thick - 0.08))
+    for step in range(5):
+        shape.box("frame", (inner, 0.07, 0.02), (0, (step - 1.6) * depth * 0.18, seat - thick - 0.01))
+    for step in range(11):
+        x = (step - 5) * (inner - 0.05) / 10
+        shape.box("frame", (0.05, 0.02, high + 0.1), (x, rear - thick / 2 - 0.02, seat - thick + 0.01), lean=lean)
+    shape.block("main", (inner, depth * 0.8, thick), (0, depth * 0.1, seat - thick + 0.01), roundness=0.25)
+    shape.block("main", (inner, thick, high), (0, rear, seat - 0.02), roundness=0.25, lean=lean)
+    shape.support(seat + 0.03, (inner * 0.9, depth * 0.35), (0, depth * 0.13), 0.8, kind="seat")
+
+
 CHAIRS = (
     Variant("panel back", partial(_chair, back="panel", base="legs")),
     Variant("slat back", partial(_chair, back="slats", base="square")),
     Variant("office", partial(_chair, back="pad", base="wheels")),
     Variant("sled", partial(_chair, back="pad", base="sled")),
+    Variant("tulip", _tulip_chair),
     Variant("spindle back", partial(_chair, back="spindles", base="legs")),
 )
 ARMCHAIRS = (
     Variant("club", partial(_armchair, style="club")),
     Variant("wing", partial(_armchair, style="wing")),
     Variant("wooden arms", partial(_armchair, style="wooden")),
+    Variant("lounge", _lounge_chair),
     Variant("tub", partial(_armchair, style="tub")),
 )
 STOOLS = (
@@ -156,6 +234,7 @@ STOOLS = (
     Variant("square", partial(_stool, style="square")),
     Variant("pouf", partial(_stool, style="pouf")),
     Variant("bar", partial(_stool, style="bar")),
+    Variant("camp", _camp_stool),
     Variant("bench", partial(_stool, style="bench")),
 )
 SOFAS = (
@@ -163,5 +242,6 @@ SOFAS = (
     Variant("rolled arms", partial(_sofa, style="rolled")),
     Variant("armless", partial(_sofa, style="armless")),
     Variant("corner", partial(_sofa, style="corner")),
+    Variant("futon", _futon),
     Variant("tall", partial(_sofa, style="tall")),
 )

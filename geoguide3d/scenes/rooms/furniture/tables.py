@@ -30,6 +30,13 @@ def _table(shape: Shape, vary: Vary, style: str) -> None:
         for x in (-width / 2 + 0.03, width / 2 - 0.03):
             shape.box("main", (0.06, depth, height), (x, 0, 0))
         shape.box("main", (width, depth, top * 1.4), (0, 0, height))
+    elif style == "sawbuck":
+        for x in (-width * 0.34, width * 0.34):
+            shape.crossed_legs("frame", x, depth * 0.82, height, 0.055)
+            shape.box("frame", (0.12, depth * 0.85, 0.04), (x, 0, height - 0.04))
+        shape.box("frame", (width * 0.66, 0.05, 0.06), (0, 0, height / 2 - 0.03))
+        for step in range(5):
+            shape.box("main", (width, depth / 5 - 0.008, top), (0, (step - 2) * depth / 5, height))
     else:
         shape.legs("metal", (width * 0.72, depth * 0.62), height, 0.025)
         shape.turned("main", [(0, 0), (width / 2, 0), (width / 2, top), (0, top)], (0, 0, height), depth / width)
@@ -66,6 +73,28 @@ def _desk(shape: Shape, vary: Vary, style: str) -> None:
     shape.support(height + 0.035, (width * 0.9, depth * 0.75))
 
 
+def _secretary(shape: Shape, vary: Vary) -> None:
+    """A desk with a row of drawers under its top and a tower of pigeonholes at each end, joined by a shelf."""
+    width, depth, height = vary(1.2), vary(0.68, 0.08), vary(0.73, 0.04)
+    tall, deep = vary(0.42), vary(0.22, 0.08)
+    shape.legs("main", (width - 0.08, depth - 0.08), height - 0.13, 0.028)
+    shape.box("main", (width, depth - 0.02, 0.13), (0, 0, height - 0.13))
+    for step in range(3):
+        x = (step - 1) * (width - 0.02) / 3
+        shape.box("frame", (width / 3 - 0.04, 0.015, 0.1), (x, depth / 2 - 0.004, height - 0.115))
+        shape.block("metal", (0.025, 0.025, 0.025), (x, depth / 2 + 0.012, height - 0.08), 0.9)
+    shape.box("main", (width + 0.02, depth, 0.03), (0, 0, height))
+    top, back = height + 0.03, -depth / 2 + deep / 2
+    shape.box("main", (width, deep, 0.025), (0, back, top + tall))
+    shape.box("main", (width, deep, 0.02), (0, back, top + tall * 0.58))
+    for side in (-1, 1):
+        for x in (width / 2 - 0.01, width / 4):
+            shape.box("main", (0.02, deep, tall), (side * x, back, top))
+        shape.box("main", (width / 4, deep, 0.015), (side * width * 0.375, back, top + tall * 0.28))
+        shape.box("main", (width / 4, 0.012, tall), (side * width * 0.375, -depth / 2 + 0.006, top))
+    shape.support(top, (width * 0.9, depth - deep - 0.04), (0, deep / 2), 1.0)
+
+
 def _nightstand(shape: Shape, vary: Vary, style: str) -> None:
     width, depth, height = vary(0.45), vary(0.4, 0.1), vary(0.5)
     if style == "drawers":
@@ -84,6 +113,13 @@ def _nightstand(shape: Shape, vary: Vary, style: str) -> None:
         shape.legs("frame", (width - 0.06, depth - 0.06), height * 0.55, 0.02)
         shape.box("main", (width, depth, height * 0.45), (0, 0, height * 0.55))
         shape.box("frame", (width - 0.06, 0.015, height * 0.3), (0, depth / 2 + 0.007, height * 0.62))
+    elif style == "pedestal":
+        shape.box("main", (width * 0.8, depth * 0.8, 0.03), (0, 0, 0))
+        shape.box("main", (0.09, 0.09, height - 0.2), (0, 0, 0.03))
+        shape.box("main", (width * 0.86, depth * 0.86, 0.17), (0, 0, height - 0.17))
+        shape.box("frame", (width * 0.76, 0.015, 0.12), (0, depth * 0.43 + 0.007, height - 0.145))
+        shape.block("metal", (0.03, 0.03, 0.03), (0, depth * 0.43 + 0.025, height - 0.1), 0.9)
+        shape.box("main", (width, depth, 0.025), (0, 0, height))
     else:
         shape.cylinder("main", width / 2, height, (0, 0, 0))
         shape.cylinder("frame", width / 2 + 0.015, 0.025, (0, 0, height))
@@ -91,11 +127,14 @@ def _nightstand(shape: Shape, vary: Vary, style: str) -> None:
 
 
 TABLES = tuple(
-    Variant(style, partial(_table, style=style)) for style in ("four legs", "round", "trestle", "slab sides", "oval")
+    Variant(style, partial(_table, style=style))
+    for style in ("four legs", "round", "trestle", "slab sides", "sawbuck", "oval")
 )
-DESKS = tuple(
-    Variant(style, partial(_desk, style=style)) for style in ("drawers", "legs", "panels", "double", "column legs")
+DESKS = (
+    *(Variant(style, partial(_desk, style=style)) for style in ("drawers", "legs", "panels", "double")),
+    Variant("secretary", _secretary),
+    Variant("column legs", partial(_desk, style="column legs")),
 )
 NIGHTSTANDS = tuple(
-    Variant(style, partial(_nightstand, style=style)) for style in ("drawers", "open", "legged", "round")
+    Variant(style, partial(_nightstand, style=style)) for style in ("drawers", "open", "legged", "pedestal", "round")
 )
