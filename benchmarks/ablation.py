@@ -1,9 +1,10 @@
 """What each part of GeoGuide brings: an ablation on procedural rooms whose furniture no part of it has seen.
 
-Rooms to learn from, to choose by and to be judged by are disjoint; shapes, layouts and textures of the last occur
-nowhere else. Every row has the same rooms, frozen features, steps and schedule, and as many trials in a search over
-learning rate and, where it has them, weights of imr and iirc, by mIoU on the validation rooms. Then it is trained with
-each seed and judged on the test rooms. Everything finished is kept in --output: a run that was stopped goes on.
+Rooms to learn from, to choose by and to be judged by are disjoint; each has shapes of its own, and those to be judged
+by layouts and textures of their own too. Every row has the same rooms, frozen features, steps and schedule, and as many
+trials in a search over learning rate and, where it has them, weights of imr and iirc, by mIoU on the validation rooms.
+Then it is trained with each seed and judged on the test rooms. Everything finished is kept in --output: a run that was
+stopped goes on.
 
   python benchmarks/ablation.py --report docs/ablation.md     # an hour on 2 cores, rooms included
   python benchmarks/ablation.py --study masks --report docs/ablation.md     # superpoints, styles, network, cost
@@ -35,7 +36,7 @@ def main() -> None:
     options = _options()
     keep_freed_memory()
     plan = Plan(options.train, options.validation, options.test)
-    setting = Setting(plan, options.steps, options.points, options.output, options.workers)
+    setting = Setting(plan, options.steps, options.points, options.scenes, options.output, options.workers)
     lines = cost_lines(setting) if options.study == "cost" else _study_lines(options, setting)
     print("\n".join(lines))
     if options.report:
@@ -67,8 +68,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--teacher", choices=("room_clip", "simulated"), default="room_clip")
     parser.add_argument("--strengths", type=float, nargs="+", default=(0.0, 0.25, 0.5, 0.75, 1.0))
     parser.add_argument("--rows", nargs="*", help="only these rows, by name")
-    for name, default in (("train", 24), ("validation", 8), ("test", 24), ("steps", 300), ("points", 4000)):
-        parser.add_argument(f"--{name}", type=int, default=default)
+    for name, default in (("train", 24), ("validation", 16), ("test", 24)):
+        parser.add_argument(f"--{name}", type=int, default=default, help="rooms")
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--points", type=int, default=4000, help="of a step, shared by its rooms")
+    parser.add_argument("--scenes", type=int, default=4, help="rooms of a step")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()

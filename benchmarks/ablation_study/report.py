@@ -39,7 +39,7 @@ class Report:
             f"## {self.study.title}",
             "",
             f"{plan.train} rooms to learn from, {plan.validation} to choose by, {plan.test} to be judged by; "
-            f"{setting.steps} steps of {setting.points} points; {machine_line()}.",
+            f"{setting.steps} steps of {setting.points} points of {setting.scenes} rooms; {machine_line()}.",
             *(["", self.study.note] if self.study.note else []),
             "",
             *self._scores(),

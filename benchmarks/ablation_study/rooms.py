@@ -27,6 +27,7 @@ from geoguide3d.scenes.superpoints import superpoints_of_scene
 from geoguide3d.store.atomic import atomic_file
 from geoguide3d.store.cache import content_key
 
+_FORMAT = "4"  # of what is kept, and of the rooms: with 4 validation rooms have shapes of their own
 UP = torch.tensor([0.0, 0.0, 1.0])
 SUPERPOINTS = {
     "standard": SuperpointSettings(min_size=20),
@@ -50,7 +51,7 @@ class Plan:
     """
 
     train: int = 24
-    validation: int = 8
+    validation: int = 16
     test: int = 24
     first_seed: int = 200_000
     views: int = 24
@@ -61,8 +62,8 @@ class Plan:
 
     @property
     def key(self) -> str:
-        """Tells these rooms from others; whole clouds have the key of before there were others."""
-        return repr(self) if self.density == 1 else f"{self!r}, density {self.density}"
+        """Tells these rooms from others."""
+        return f"{self!r}, density {self.density}, format {_FORMAT}"
 
     def points_of(self, split: Split) -> int:
         """Returns how many points of a room are kept."""
@@ -134,7 +135,7 @@ def _make(folder: Path, plan: Plan, with_voxels: bool, room: tuple[Split, int]) 
     split, seed = room
     kept, views, density = plan.points_of(split), plan.views, plan.density
     sparser = {} if density == 1 else {"density": str(density)}
-    entries = {"room": f"{split} {seed} {views} {kept}", "teacher": str(Teacher()), "format": "3", **sparser}
+    entries = {"room": f"{split} {seed} {views} {kept}", "teacher": str(Teacher()), "format": _FORMAT, **sparser}
     paths = [folder / f"{split}_{seed}_{content_key(entries)[:16]}.pt"]
     if not paths[0].is_file():
         _save(paths[0], _content(_cloud(room, density), _fused(room, Teacher(), views, density), kept))
@@ -145,7 +146,8 @@ def _make(folder: Path, plan: Plan, with_voxels: bool, room: tuple[Split, int]) 
             fused = _fused(room, plan.teacher, views, density)
             _save(paths[-1], {"targets": fused[drawn_rows(len(fused), kept)].to(torch.float16)})
     if with_voxels:
-        paths.append(folder / f"voxels_{split}_{seed}_{content_key({'points': str(kept), **sparser})[:16]}.pt")
+        key = content_key({"points": str(kept), "format": _FORMAT, **sparser})
+        paths.append(folder / f"voxels_{split}_{seed}_{key[:16]}.pt")
         if not paths[-1].is_file():
             scene = _cloud(room, density)
             _save(paths[-1], {"voxels": asdict(voxels_of(scene, drawn_rows(len(scene), kept)))})

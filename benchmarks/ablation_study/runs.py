@@ -36,12 +36,14 @@ class Course:
 
     Args:
         steps: optimiser steps.
-        points: of a step, of one room.
+        points: of a step, shared by its rooms.
+        scenes: rooms of a step.
         rooms_key: tells these rooms from others.
     """
 
     steps: int
     points: int
+    scenes: int
     rooms_key: str
 
 
@@ -127,6 +129,7 @@ def _trained(run: Run, case: Case, words: Tensor) -> Encoder:
     settings = TrainingSettings(
         steps=course.steps,
         points_per_step=course.points,
+        scenes_per_step=course.scenes,
         learning_rate=run.learning_rate,
         seed=run.seed,
         precision="bf16",

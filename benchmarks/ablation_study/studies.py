@@ -22,7 +22,9 @@ class Setting:
 
     Args:
         plan: which rooms.
-        steps, points: of every training.
+        steps: of every training.
+        points: of a step, shared by its rooms.
+        scenes: rooms of a step.
         folder: keeps rooms and runs.
         workers: processes.
     """
@@ -30,6 +32,7 @@ class Setting:
     plan: Plan
     steps: int
     points: int
+    scenes: int
     folder: Path
     workers: int
 
@@ -44,7 +47,7 @@ class Setting:
             told: tells these rooms from others of the plan.
         """
         key = (plan or self.plan).key
-        return Case(row, rooms, Course(self.steps, self.points, f"{key}; {told}" if told else key))
+        return Case(row, rooms, Course(self.steps, self.points, self.scenes, f"{key}; {told}" if told else key))
 
 
 @dataclass(frozen=True)

@@ -43,18 +43,22 @@ def room(kind: str = "living_room", split: str = "train") -> RoomData:
     )
 
 
-def test_results_of_before_keep_their_keys() -> None:
-    plain = "Plan(train=24, validation=8, test=24, first_seed=200000, views=24, kept=30000, judged=12000, teacher="
-    assert Plan().key == f"{plain}Teacher())"
-    assert Plan(density=0.5).key == f"{plain}Teacher()), density 0.5"
-    assert Plan(teacher=SimulatedTeacher(0.5)).key.startswith(f"{plain}SimulatedTeacher(strength=0.5")
+def test_other_plans_have_other_keys() -> None:
+    plans = [Plan(), Plan(validation=8), Plan(density=0.5), Plan(teacher=SimulatedTeacher(0.5))]
+    assert len({plan.key for plan in plans}) == len(plans)
 
 
-def test_rooms_of_before_are_found_and_none_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rooms_that_are_there_are_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[Path, ...]] = []
     monkeypatch.setattr(rooms_module, "make_room", lambda seed, split: pytest.fail("a room was made again"))
-    path = tmp_path / "test_200000_8e56456356a5d571.pt"  # as the study called it first
-    path.write_bytes(b"")
-    assert rooms_module._make(tmp_path, Plan(), False, ("test", 200_000)) == [path]
+    with pytest.raises(pytest.fail.Exception, match="made again"):
+        rooms_module._make(tmp_path, Plan(), False, ("test", 200_000))
+    monkeypatch.setattr(Path, "is_file", lambda path: True)
+    for plan in (Plan(), Plan(density=0.5), Plan(teacher=SimulatedTeacher(0.5))):
+        made.append(tuple(rooms_module._make(tmp_path, plan, True, ("test", 200_000))))
+    first, sparse, simulated = made
+    assert not {*first} & {*sparse}
+    assert {*first} < {*simulated} and len(simulated) == 3  # the targets alone are another teacher's
 
 
 def test_kind_is_the_layout() -> None:
@@ -143,7 +147,7 @@ def test_styles_learn_from_as_many_rooms_of_either_kind(monkeypatch: pytest.Monk
     kinds = ("kitchen", "bathroom", "kitchen", "office", "bedroom")
     found = {split: [room(kind, split) for kind in kinds] for split in ("train", "validation", "test")}
     monkeypatch.setattr(Setting, "rooms", lambda self, plan=None, with_voxels=False: found)
-    study = styles(Setting(Plan(), 10, 10, Path(), 1))
+    study = styles(Setting(Plan(), 10, 10, 1, Path(), 1))
     wet, dry = (study.cases[f"full, {kind} to dry"] for kind in ("wet", "dry"))
     assert [one.kind for one in wet.rooms["train"]] == ["kitchen", "bathroom"]
     assert [one.kind for one in dry.rooms["train"]] == [one.kind for one in wet.rooms["test"]] == ["office", "bedroom"]
