@@ -99,12 +99,13 @@ def relations(objective: Objective, semantic: Tensor, sample: Sample, generator:
     settings = objective.settings.iirc
     assert sample.masks is not None and sample.superpoints is not None
     centre = sample.geometric.mean(dim=0) if settings.centre_geometry else 0.0
+    mean = objective.semantic_mean if settings.centre_semantic else None
     count = int(sample.superpoints.max()) + 1
     masks = PointLists(sample.masks.offsets, sample.masks.point_ids)
-    total = gram_difference(listed_means(sample.geometric, masks) - centre, listed_means(semantic, masks))
+    total = gram_difference(listed_means(sample.geometric, masks) - centre, seen(listed_means(semantic, masks), mean))
     drawn = drawn_superpoints(count, settings, generator)
     geometric = means(sample.geometric, sample.superpoints, count)[drawn]
-    return total + gram_difference(geometric - centre, means(semantic, sample.superpoints, count)[drawn])
+    return total + gram_difference(geometric - centre, seen(means(semantic, sample.superpoints, count)[drawn], mean))
 
 
 def gram_difference(geometric: Tensor, semantic: Tensor) -> Tensor:

@@ -43,7 +43,8 @@ class ObjectiveSettings:
         iirc: which relations are compared.
 
     Raises:
-        ValueError: a weight is negative or not finite, or all are 0.
+        ValueError: a weight is negative or not finite, or all are 0; or iirc is to see outputs from a mean that only a
+            centred objective has.
     """
 
     targets: Targets = "superpoints"
@@ -59,6 +60,8 @@ class ObjectiveSettings:
         weights = (self.distillation_weight, self.imr_weight, self.iirc_weight)
         if not all(0 <= weight < float("inf") for weight in weights) or sum(weights) == 0:
             raise ValueError(f"weights of losses must be finite, not negative and not all 0, got {weights}")
+        if self.iirc_weight > 0 and self.iirc.centre_semantic and not self.centred:
+            raise ValueError("iirc.centre_semantic needs a centred objective: set centred, or leave it out")
 
     @property
     def needs_superpoints(self) -> bool:
@@ -86,14 +89,14 @@ PRESETS: Mapping[str, ObjectiveSettings] = MappingProxyType(
         "sas": ObjectiveSettings(usd=UsdSettings(weight="uniform"), imr_weight=0.0, iirc_weight=0.0),
         # the equations of GeoGuide; what it does not state as in docs/papers.md
         "paper": ObjectiveSettings(),
-        # what a prototype's ablation supports
+        # what docs/ablation.md supports
         "recommended": ObjectiveSettings(
             centred=True,
             imr_weight=0.1,
-            iirc_weight=0.1,
+            iirc_weight=0.3,
             usd=UsdSettings(weight="robust"),
             imr=ImrSettings(logit_scale=10.0, balanced=True, least_points=10),  # a step sees a part of each mask
-            iirc=IircSettings(centre_geometry=True),
+            iirc=IircSettings(centre_geometry=True, centre_semantic=True),
         ),
     }
 )
@@ -210,7 +213,7 @@ class Objective(nn.Module):
             terms["imr"] = self.settings.imr_weight, term
         if plan.related:
             pairs = [(geometry[name][rows], means[name][rows]) for name, rows in plan.related.items()]
-            term = torch.stack([iirc(*pair, self.settings.iirc, centre) for pair in pairs]).sum()
+            term = torch.stack([iirc(*pair, self.settings.iirc, centre, self.semantic_mean) for pair in pairs]).sum()
             terms["iirc"] = self.settings.iirc_weight, term
         result.update({name: term.detach() for name, (_, term) in terms.items()})
         weighted = [weight * term for weight, term in terms.values()]

@@ -46,6 +46,20 @@ def test_matches_the_pairwise_matrices(normalized: bool, centre_geometry: bool) 
     torch.testing.assert_close(*(torch.autograd.grad(each, semantic)[0] for each in (found, expected)))
 
 
+@pytest.mark.parametrize("centre_geometry", [False, True])
+def test_outputs_are_seen_from_the_mean_of_the_teacher(centre_geometry: bool) -> None:
+    geometric, semantic, centre = data()
+    mean = normalize(semantic, dim=1).mean(dim=0) + 0.1
+    settings = IircSettings(centre_geometry=centre_geometry, centre_semantic=True)
+    found = iirc(geometric, semantic.requires_grad_(), settings, centre, mean)
+    g = normalize(geometric - centre if centre_geometry else geometric, dim=1)
+    s = normalize(normalize(semantic, dim=1) - mean, dim=1)
+    expected = ((g @ g.T - s @ s.T) ** 2).mean()
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(each, semantic)[0] for each in (found, expected)))
+    assert torch.autograd.gradcheck(lambda leaf: iirc(geometric, leaf, settings, centre, mean), semantic)
+
+
 def test_gradient_by_finite_differences_and_none_for_geometry() -> None:
     geometric, semantic, centre = data()
     settings = IircSettings(centre_geometry=True)
@@ -77,6 +91,10 @@ def test_bad_settings_and_a_missing_centre() -> None:
         IircSettings(most_superpoints=0)
     with pytest.raises(ValueError, match="neither masks nor superpoints"):
         IircSettings(masks=False, superpoints=False)
+    with pytest.raises(ValueError, match=r"set iirc.normalize too"):
+        IircSettings(centre_semantic=True, normalize=False)
     geometric, semantic, _ = data()
+    with pytest.raises(ValueError, match="needs the mean unit image feature"):
+        iirc(geometric, semantic, IircSettings(centre_semantic=True))
     with pytest.raises(ValueError, match="needs the mean geometric feature"):
         iirc(geometric, semantic, IircSettings(centre_geometry=True))

@@ -1,4 +1,7 @@
-"""The variants of every category. The last two of each table are held out: one for validation, one for the test (`rooms.splits`)."""
+"""The variants of every category. The last two of each table are held out (`rooms.splits`).
+
+The first of the two is for validation rooms, the other for test rooms.
+"""
 
 from __future__ import annotations
 
