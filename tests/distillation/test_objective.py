@@ -225,6 +225,13 @@ def test_weights_must_make_a_loss(weights: tuple[float, float, float]) -> None:
         ObjectiveSettings(distillation_weight=weights[0], imr_weight=weights[1], iirc_weight=weights[2])
 
 
+def test_centred_relations_need_a_centred_objective() -> None:
+    seen = IircSettings(centre_semantic=True)
+    with pytest.raises(ValueError, match=r"iirc\.centre_semantic needs a centred objective"):
+        ObjectiveSettings(iirc=seen)
+    assert ObjectiveSettings(iirc=seen, centred=True).iirc == ObjectiveSettings(iirc=seen, iirc_weight=0.0).iirc
+
+
 def test_a_centred_objective_needs_a_good_mean() -> None:
     for mean, message in (
         (None, "needs semantic_mean"),
