@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,38 @@ def test_more_processes_than_parts_are_refused() -> None:
     three.count = 3
     with pytest.raises(ValueError, match=r"3 processes cannot share 2 part\(s\) of a step"):
         Fit(nn.Linear(2, 1), Schedule(), parts=2, processes=three)
+
+
+@pytest.mark.parametrize(
+    ("power", "what"), [(1.0, "loss"), (0.5, "length of the gradient")]
+)  # the root of 0 is finite, its slope is not
+def test_what_is_not_finite_stops_the_run_before_it_reaches_weights_or_checkpoint(
+    tmp_path: Path, power: float, what: str
+) -> None:
+    class Breaks(Fit):
+        def terms(self, part: int) -> dict[str, Tensor]:
+            loss = super().terms(part)["loss"]
+            if self.step_count < 10:
+                return {"loss": loss}
+            broken = (0.0 * loss) ** power
+            return {"loss": broken / 0 if power == 1 else broken}
+
+    torch.manual_seed(0)
+    run = Breaks(nn.Linear(2, 1), fit().schedule)
+    with pytest.raises(ValueError, match=rf"step 11: the {what} is nan; lower training.learning_rate, now 0.05"):
+        train(run, RunFolder(tmp_path))
+    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["model"]
+    assert torch.equal(run.model.weight, kept["weight"])
+    assert torch.isfinite(kept["weight"]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("average", 1.0), ("average", -0.1), ("average", math.nan), ("warm_up", -1), ("weight_decay", -0.1)],
+)
+def test_a_schedule_out_of_range_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"training\.{name} must .*, got {value}"):
+        fit(**{name: value})
 
 
 def test_learns_and_stops_at_the_end(tmp_path: Path) -> None:
