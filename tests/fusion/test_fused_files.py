@@ -76,7 +76,7 @@ def test_rows_follow_the_reader_of_the_scene(tmp_path: Path) -> None:
         ({"feat": HALF[:2]}, "2 rows in feat for 3 points in mask_full"),
         ({"feat": HALF[:, 0]}, r"feat must be \(M, C\) floats, got \(3,\)"),
         ({"feat": HALF.long()}, r"feat must be \(M, C\) floats, got .* torch.int64"),
-        ({"feat": [1, 2]}, "feat must be a tensor or an array of numbers, got list"),
+        ({"feat": [1, 2]}, "feat must be an array or a tensor of numbers, got list"),
         ({"feat": HALF / torch.tensor([[1], [0], [1]])}, "1 of 3 features hold inf or NaN, of points 2; fuse"),
         ({"mask": torch.tensor([0, 3])}, "mask names rows 0 to 3, feat has 3"),
         ({"mask": torch.tensor([-1, 0])}, "mask names rows -1 to 0"),
