@@ -35,6 +35,7 @@ from geoguide3d.training.run_folder import RUN_FILES, RunFolder, open_run
 EXAMPLES = """examples:
   geoguide3d distill --scene-list scenes.txt --output outputs/model
   geoguide3d distill --scene-list scenes.txt --config configs/lounge.yaml --output outputs/lounge --training.steps 300
+  geoguide3d distill --scene-list scannet.txt --config configs/scannet_sas.yaml --data-root DATA --output outputs/sas
   geoguide3d distill --config outputs/lounge/config.yaml                  # goes on where a stopped run left off
   geoguide3d distill --scene-list train.txt --output outputs/model --validation.scene-list val.txt \\
       --validation.classes classes.txt --training.scenes-per-step 8 --training.tensorboard true
@@ -157,7 +158,7 @@ def read_validation(settings: DistillSettings, reader: LessonReader, text: TextE
         return None
     vectors = text.encode_text(wanted.prompts(settings.prompt_template))
     scenes = [reader.validation_scene(files) for files in settings.scene_files(wanted.scene_list)]
-    return Validation(scenes, vectors, wanted.every)
+    return Validation(scenes, vectors, wanted.every, wanted.finer)
 
 
 def _scenes(settings: DistillSettings) -> list[SceneFiles]:
