@@ -187,7 +187,7 @@ def distill(
 def _told(lessons: Sequence[Lesson]) -> str:
     """Returns what tells lessons from others, in a line; data sets have thousands of scenes."""
     sizes = [(lesson.name, len(lesson), len(lesson.taught)) for lesson in lessons]
-    points, taught = (sum(size[place] for size in sizes) for place in (1, 2))
+    points, taught = sum(size[1] for size in sizes), sum(size[2] for size in sizes)
     return f"{len(sizes)} of {points:,} points, {taught:,} taught, {content_key({'sizes': str(sizes)})[:12]}"
 
 
