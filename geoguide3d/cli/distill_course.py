@@ -16,9 +16,11 @@ from geoguide3d.distillation.lessons import LessonReader, Teacher
 from geoguide3d.distillation.validation import Validation
 from geoguide3d.encoders.loading import load_teacher
 from geoguide3d.encoders.protocols import TextEncoder
+from geoguide3d.fusion.cached import fuse_views_once
 from geoguide3d.fusion.fuse import fuse_views
 from geoguide3d.fusion.fused_files import fused_teacher, scenes_with_features
 from geoguide3d.scenes.named_scenes import SceneFiles
+from geoguide3d.store.cache import FeatureCache
 from geoguide3d.training.processes import Processes
 
 
@@ -32,7 +34,10 @@ def teacher_of(settings: DistillSettings, text: TextEncoder) -> TeacherOf:
     def of(files: SceneFiles) -> Teacher:
         folder = files.points if files.points.is_dir() else files.points.parent
         teacher = load_teacher(settings.teacher, folder, text)
-        return partial(fuse_views, encoder=teacher, settings=settings.fusion)
+        if settings.fused_cache is None:
+            return partial(fuse_views, encoder=teacher, settings=settings.fusion)
+        cache = FeatureCache(settings.fused_cache, torch.float16)  # as lessons keep them
+        return partial(fuse_views_once, encoder=teacher, settings=settings.fusion, cache=cache)
 
     return of
 

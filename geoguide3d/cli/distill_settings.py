@@ -94,6 +94,8 @@ class DistillSettings:
         fused_features: what others fused from images already; takes the place of teacher, fusion and frames.
         text: the text encoder, of the teacher's text space.
         fusion: how pixels become points.
+        fused_cache: folder in which the fused features of every scene are kept and found again; by default each process
+            computes them each time.
         backbone: the frozen 3D features; the default, RoomNet's and handcrafted ones, comes with the package.
         backbone_weights: its checkpoint, where it has one.
         encoding: how its features are computed and kept; --encoding.cache FOLDER computes those of a scene once.
@@ -118,6 +120,7 @@ class DistillSettings:
     fused_features: FusedFileSettings | None = None
     text: TextSettings = field(default_factory=TextSettings)
     fusion: FusionSettings = field(default_factory=FusionSettings)
+    fused_cache: Path | None = None
     backbone: BackboneRecord = field(default_factory=lambda: BackboneRecord("room_net_with_descriptors"))
     backbone_weights: Path | None = None
     encoding: EncodingSettings = field(default_factory=EncodingSettings)
@@ -135,8 +138,13 @@ class DistillSettings:
             raise ValueError("--scenes.points names files under --data-root: give --data-root FOLDER too")
         if self.fused_features is not None and not self.scenes.points:
             raise ValueError("--fused-features finds files by the names of scenes: give --scenes.points too")
+        if self.fused_features is not None and self.fused_cache is not None:
+            raise ValueError(
+                "--fused-cache keeps what is fused from frames, --fused-features are files already: name one"
+            )
         for option, kept in (
             ("encoding.cache", self.encoding.cache),
+            ("fused-cache", self.fused_cache),
             ("capture.targets-folder", self.capture.targets_folder),
         ):
             if kept is not None and kept.resolve().is_relative_to(self.output.resolve()):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -128,6 +129,33 @@ def test_two_processes_give_the_same_run(words: list[str], capture: Any, tmp_pat
     weights = [load_file(tmp_path / run / "adapter.safetensors") for run in ("run", "two")]
     for name, value in weights[0].items():
         torch.testing.assert_close(value, weights[1][name], rtol=1e-5, atol=1e-5)
+
+
+def test_fused_features_are_found_again(
+    words: list[str], capture: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cached = [*words, "--fused-cache", str(tmp_path / "fused")]
+    assert main(words) == 0
+    assert main([*cached, "--output", str(tmp_path / "first")]) == 0
+    (kept,) = (tmp_path / "fused").iterdir()
+
+    def refuses(*rest: Any) -> Any:
+        raise AssertionError("fused again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("geoguide3d.encoders.precomputed.PrecomputedTeacher.encode_images", refuses)
+        assert main([*cached, "--output", str(tmp_path / "second")]) == 0
+        other = Path(shutil.copytree(capture.ply.parent, tmp_path / "room"))
+        (tmp_path / "scenes.txt").write_text("room")
+        with np.load(other / "probabilities" / "001.npz") as content:
+            planes = content["probabilities"]
+        np.savez(other / "probabilities" / "001.npz", probabilities=planes // 2)
+        with pytest.raises(AssertionError, match="fused again"):
+            main([*cached, "--scene-list", str(tmp_path / "scenes.txt"), "--output", str(tmp_path / "third")])
+    for name in ("adapter.safetensors", "training.jsonl"):
+        written = {(tmp_path / run / name).read_bytes() for run in ("run", "first", "second")}
+        assert len(written) == 1, name
+    assert failure(capsys, [*words, "--fused-cache", str(kept)]).endswith("is a file; name a folder")
 
 
 def test_validation_is_logged(
