@@ -7,6 +7,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -158,23 +159,22 @@ def train(trainer: Trainer[Any], run: RunFolder | None) -> list[Entry]:
     bar = tqdm(total=schedule.steps, initial=trainer.step_count, desc="training", unit="step",
                disable=None if processes.writes else True)  # fmt: skip
     shown, began = math.nan, time.perf_counter()
-    while trainer.step_count < schedule.steps:
-        rate = schedule.rate(trainer.step_count)
-        terms = trainer.step()
-        count, last = trainer.step_count, trainer.step_count == schedule.steps
-        log.add(count, terms, rate, last)
-        if measured := trainer.measured():
-            log.write({"step": count, **measured})
-        shown = terms["loss"] if math.isnan(shown) else 0.98 * shown + 0.02 * terms["loss"]
-        bar.set_postfix(loss=f"{shown:.3f}", **trainer.shown(), refresh=False)
-        bar.update()
-        began, seconds = time.perf_counter(), time.perf_counter() - began
-        log.show(count, seconds_per_step=seconds)
-        if run is not None and processes.writes and (count % schedule.checkpoint_steps == 0 or last):
-            state = {**trainer.state_dict(), "settings": trainer.settings(), "log": log.state_dict()}
-            write_checkpoint(run.checkpoint, state)
-    bar.close()
-    log.close()
+    with closing(log), bar:
+        while trainer.step_count < schedule.steps:
+            rate = schedule.rate(trainer.step_count)
+            terms = trainer.step()
+            count, last = trainer.step_count, trainer.step_count == schedule.steps
+            log.add(count, terms, rate, last)
+            if measured := trainer.measured():
+                log.write({"step": count, **measured})
+            shown = terms["loss"] if math.isnan(shown) else 0.98 * shown + 0.02 * terms["loss"]
+            bar.set_postfix(loss=f"{shown:.3f}", **trainer.shown(), refresh=False)
+            bar.update()
+            began, seconds = time.perf_counter(), time.perf_counter() - began
+            log.show(count, seconds_per_step=seconds)
+            if run is not None and processes.writes and (count % schedule.checkpoint_steps == 0 or last):
+                state = {**trainer.state_dict(), "settings": trainer.settings(), "log": log.state_dict()}
+                write_checkpoint(run.checkpoint, state)
     return log.entries
 
 

@@ -189,11 +189,17 @@ def test_a_model_needs_nothing_of_its_training(words: list[str], capture: Any, t
     assert torch.equal(model.encode(beside_images), model.encode(by_itself))
 
 
-def test_tensorboard_gets_what_the_log_has(words: list[str], tmp_path: Path) -> None:
+def test_tensorboard_gets_what_the_log_has_and_each_step_once(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 6)  # two steps after a checkpoint
+        with pytest.raises(KeyboardInterrupt):
+            main([*words, "--training.tensorboard=true"])
     assert main([*words, "--training.tensorboard=true"]) == 0
     events = event_accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     lines = [json.loads(line) for line in (tmp_path / "run" / "training.jsonl").read_text().splitlines()]
     shown = {event.step: event.value for event in events.Scalars("loss")}
     assert shown == pytest.approx({line["step"]: line["loss"] for line in lines}, rel=1e-6)
-    assert len(events.Scalars("seconds_per_step")) == 8
+    assert [event.step for event in events.Scalars("seconds_per_step")] == list(range(1, 9))

@@ -88,6 +88,30 @@ def test_a_folder_that_is_removed_while_it_is_taken_is_made_again(
     assert made
 
 
+def test_a_lock_file_that_its_owner_removed_guards_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The owner before ends between our opening of its file and our lock on it: another file is the lock by then."""
+    flock, removed = fcntl.flock, []
+
+    def removes_once(handle: int, operation: int) -> None:
+        if not removed:
+            removed.append(handle)
+            (tmp_path / "run" / LOCK_FILE).unlink()
+        flock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", removes_once)
+    with locked_folder(tmp_path / "run") as folder:
+        assert (folder / LOCK_FILE).is_file()
+        with pytest.raises(ValueError, match="is in use by process"), locked_folder(folder):
+            pass
+    assert removed
+
+
+def test_the_number_of_an_earlier_owner_is_forgotten(tmp_path: Path) -> None:
+    (tmp_path / LOCK_FILE).write_text("123456789123456789")
+    with locked_folder(tmp_path) as folder:
+        assert (folder / LOCK_FILE).read_text() == str(os.getpid())
+
+
 def test_a_disk_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses(handle: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")

@@ -126,3 +126,14 @@ def test_numbers_of_arrays_and_of_tensors_that_numpy_has_not(tmp_path: Path, val
 def test_what_holds_no_numbers_is_named_with_its_file(tmp_path: Path, value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=rf"a\.pt: the ids {message}"):
         numbers_of(value, "the ids", tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("wrap", [list, tuple, lambda arrays: {"a": arrays}, lambda arrays: [{"a": (arrays,)}]])
+def test_arrays_of_words_are_refused_wherever_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrap: Any
+) -> None:
+    """A damaged file can make them: numpy knows types by letters that the unpickler never sees."""
+    (tmp_path / "a.pt").touch()
+    monkeypatch.setattr(torch, "load", lambda *_, **__: wrap([np.zeros(2), np.array(["word"])]))
+    with pytest.raises(ValueError, match=r"a\.pt holds an array that is not of numbers, or is damaged"):
+        read_torch_file(tmp_path / "a.pt")
