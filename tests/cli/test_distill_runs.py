@@ -17,9 +17,13 @@ from safetensors.torch import load_file
 
 from geoguide3d import GeoGuide
 from geoguide3d.cli.distill import main
+from geoguide3d.cli.query import main as query
 from geoguide3d.distillation.distill import DistillationTrainer
+from geoguide3d.geometry.masks import PointMasks
+from geoguide3d.scenes.mask_files import write_masks
 from geoguide3d.scenes.ply import write_ply
 from geoguide3d.scenes.point_files import read_scene
+from geoguide3d.scenes.superpoint_files import write_superpoints
 from geoguide3d.store.lock import locked_folder
 from geoguide3d.training.log import Entry
 
@@ -180,13 +184,25 @@ def test_validation_is_logged(
 
 
 def test_a_model_needs_nothing_of_its_training(words: list[str], capture: Any, tmp_path: Path) -> None:
-    """The exported file holds the adapter alone, and images beside a scene change nothing."""
+    """The exported file holds the adapter alone; images, superpoints and masks beside a scene change no byte."""
     assert main(words) == 0
     model = GeoGuide.from_pretrained(tmp_path / "run")
     assert set(load_file(tmp_path / "run" / "adapter.safetensors")) == set(model.adapter.state_dict())
-    alone = shutil.copy(capture.ply, tmp_path / "room.ply")
-    beside_images, by_itself = read_scene(capture.ply.parent), read_scene(alone)
-    assert torch.equal(model.encode(beside_images), model.encode(by_itself))
+    beside = Path(shutil.copytree(capture.ply.parent, tmp_path / "beside"))
+    (tmp_path / "alone").mkdir()
+    alone = Path(shutil.copy(capture.ply, tmp_path / "alone" / "room.ply"))
+    scene = read_scene(alone)
+    write_superpoints(beside / "room.0.010000.segs.json", capture.is_box.long(), scene)
+    write_superpoints(beside / "room.pth", capture.is_box.long(), scene)
+    write_masks(beside / "masks.npz", PointMasks.from_labels(capture.is_box.long()), scene)
+    answers = []
+    for cloud in (alone, beside / "room.ply"):
+        output = tmp_path / f"answers of {cloud.parent.name}"
+        assert query([str(cloud), "box", "floor", "--model", str(tmp_path / "run"), "--output", str(output)]) == 0
+        answers.append({path.name: path.read_bytes() for path in output.iterdir() if path.suffix in (".ply", ".png")})
+        assert torch.equal(model.encode(read_scene(cloud)), model.encode(scene))
+    assert len(answers[0]) >= 2
+    assert answers[0] == answers[1]
 
 
 def test_tensorboard_gets_what_the_log_has_and_each_step_once(
