@@ -86,12 +86,32 @@ def test_a_run_stopped_while_it_writes_the_model_writes_it_later(
         patch.setattr("geoguide3d.cli.distill.save_model", stops)
         with pytest.raises(KeyboardInterrupt):
             main(words)
-    (tmp_path / "run" / ".config.abcdefgh.yaml").touch()  # as a kill leaves it
+    for left in (".config.abcdefgh.yaml", ".training.abcdefgh.jsonl", ".checkpoint.abcdefgh.pt"):
+        (tmp_path / "run" / left).touch()  # as a kill leaves it
     with monkeypatch.context() as patch:
         stop_at(patch, 0)  # no step is taken again
         assert main(words) == 0
     assert GeoGuide.from_pretrained(tmp_path / "run").adapter.hidden_channels == 32
     assert not [path.name for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
+
+
+def test_a_folder_is_no_model_before_all_of_it_is_there(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_file = Path.replace
+
+    def stops(self: Path, target: Path) -> Path:
+        if target.name == "adapter.safetensors":
+            raise KeyboardInterrupt
+        return replace_file(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stops)
+        with pytest.raises(KeyboardInterrupt):
+            main(words)
+    assert not (tmp_path / "run" / "config.json").exists()
+    assert main(words) == 0
+    assert (tmp_path / "run" / "config.json").exists()
 
 
 def test_overwrite_starts_a_stopped_run_anew_and_a_finished_one_is_replaced(

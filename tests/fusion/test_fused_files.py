@@ -89,6 +89,11 @@ def test_what_does_not_fit_is_named(tmp_path: Path, content: dict[str, Any], mes
         read_fused_rows([written(tmp_path / "a.pt", **content)], scene_of(5))
 
 
+def test_of_a_third_axis_the_first_entry_counts(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.pt", torch.stack([HALF, 2 * HALF], dim=-1))
+    assert torch.equal(read_fused_rows([path], scene_of(5)).features, HALF)
+
+
 @pytest.mark.parametrize("content", [torch.ones(5, 3), {"features": HALF}, {"feat": HALF}, (HALF, MASK)])
 def test_other_content_is_refused(tmp_path: Path, content: object) -> None:
     save(content, tmp_path / "a.pt")
@@ -100,7 +105,7 @@ def test_chunks_of_two_fusions_are_refused(tmp_path: Path) -> None:
     """A last bit of float16 may differ, more may not; nor may the width."""
     near, far = HALF.clone(), HALF.clone()
     near[1, 1] = 2 + 2**-9  # one bit
-    far[2] = torch.tensor([3.0, 0, 0])
+    far[2, 2] = 3 + 2**-6  # eight
     files = [written(tmp_path / "a.pt"), written(tmp_path / "near.pt", near)]
     assert torch.equal(read_fused_rows(files, scene_of(5)).features, HALF)  # the first counts
     with pytest.raises(ValueError, match=r"far\.pt: 1 points have other features .* e\.g\. point 3"):
