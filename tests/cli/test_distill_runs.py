@@ -24,7 +24,7 @@ from geoguide3d.scenes.mask_files import write_masks
 from geoguide3d.scenes.ply import write_ply
 from geoguide3d.scenes.point_files import read_scene
 from geoguide3d.scenes.superpoint_files import write_superpoints
-from geoguide3d.store.lock import locked_folder
+from geoguide3d.store.lock import LOCK_FILE, locked_folder
 from geoguide3d.training.log import Entry
 
 ROOT = Path(__file__).parents[2]
@@ -121,7 +121,16 @@ def test_overwrite_starts_a_stopped_run_anew_and_a_finished_one_is_replaced(
         stop_at(patch, 6)
         with pytest.raises(KeyboardInterrupt):
             main(words)
-    assert main([*words, "--overwrite", "--training.steps=4"]) == 0
+    step, locked = DistillationTrainer.step, []
+
+    def notes(self: DistillationTrainer) -> Entry:
+        locked.append((tmp_path / "run" / LOCK_FILE).is_file())
+        return step(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DistillationTrainer, "step", notes)
+        assert main([*words, "--overwrite", "--training.steps=4"]) == 0
+    assert locked == [True] * 4
     log = tmp_path / "run" / "training.jsonl"
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [2, 4]
     assert main([*words, "--training.steps=6"]) == 0

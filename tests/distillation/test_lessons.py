@@ -142,7 +142,8 @@ class Same:
         return features
 
 
-def test_finer_words_are_joined_to_classes() -> None:
+def test_finer_words_are_joined_to_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geoguide3d.distillation.validation._ROWS_AT_ONCE", 2)
     finer = LabelSet(("a", "b"), details=("a", "aa", "b", "bb"), class_of_detail=(0, 0, 1, 1))
     said = torch.eye(4)[[0, 1, 2, 3, 1]]
     scene = ValidationScene("five", said, torch.tensor([0, 0, 1, 0, 255]))

@@ -129,7 +129,9 @@ def test_nuscenes_is_asked_for_its_finer_words() -> None:
     assert len(prompts) == 43
     assert prompts[-1] == "a woods in a scene"
     assert settings.validation.finer is LABEL_SETS["nuscenes_16"]
-    assert published("scannet_sas").validation.finer is None
+    scannet = published("scannet_sas")
+    assert scannet.validation.finer is None
+    assert scannet.validation.prompts(scannet.prompt_template)[-2:] == ["a bathtub in a scene", "other"]
 
 
 @pytest.mark.parametrize("name", ["scannet_sas", "scannet_openseg"])

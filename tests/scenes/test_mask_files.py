@@ -118,6 +118,14 @@ def test_rows_of_the_input_that_were_dropped_leave_the_masks(
     assert "1 of 3 masks hold no point" in caplog.text
 
 
+@pytest.mark.parametrize("save", [*MATRICES, save_maskclustering, save_open3dis])
+def test_a_matrix_is_read_in_pieces(tmp_path: Path, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geoguide3d.scenes.mask_files.matrix._VALUES_PER_CHUNK", 2 * K)
+    dense = np.arange(K * N).reshape(K, N) % 4 == 0
+    masks = read_masks(save(tmp_path, dense, HALF), scene())
+    np.testing.assert_array_equal(masks.to_dense().numpy(), dense)
+
+
 @pytest.mark.parametrize(("kind", "none"), [("sai3d_labels", 0), ("sam3d_labels", -1)])
 @settings(max_examples=30)
 @given(labels=arrays.arrays(np.int64, N, elements=st.integers(0, 4)))

@@ -120,6 +120,30 @@ def test_learns_and_stops_at_the_end(tmp_path: Path) -> None:
     assert torch.equal(again.averaged.weight, run.averaged.weight)
 
 
+def test_a_run_ends_with_a_checkpoint_whatever_its_steps(tmp_path: Path) -> None:
+    run = fit(steps=13)
+    train(run, RunFolder(tmp_path))
+    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert kept["step"] == 13
+    assert torch.equal(kept["averaged"]["weight"], run.averaged.weight)
+
+
+def test_what_a_step_does_not_use_has_a_gradient_of_zero() -> None:
+    """Where other processes have none of it either, and where they have: the optimiser's momentum goes on alike."""
+
+    class Once(Fit):
+        def terms(self, part: int) -> dict[str, Tensor]:
+            used = self.model.weight if self.step_count else self.model.weight + self.model.bias
+            return {"loss": used.square().sum()}
+
+    torch.manual_seed(0)
+    run = Once(nn.Linear(2, 1), fit().schedule)
+    run.step()
+    before = run.model.bias.detach().clone()
+    run.step()
+    assert not torch.equal(run.model.bias, before)
+
+
 def test_a_run_stopped_between_checkpoints_ends_in_the_same_weights(tmp_path: Path) -> None:
     whole = fit()
     whole_log = train(whole, None)
