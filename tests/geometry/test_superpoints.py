@@ -73,11 +73,11 @@ def test_surfaces_a_gap_apart_stay_apart() -> None:
 
 
 def test_points_at_one_place_do_not_shorten_the_reach() -> None:
-    """Every point of a row twice: half of the edges have no length, and the median is that of the others."""
+    """Every point of a row thrice: most edges have no length, and the median is that of the others."""
     row = torch.arange(6.0)[:, None] * torch.tensor([1.0, 0, 0])
-    doubled = row.repeat_interleave(2, dim=0)
-    edges = neighbor_edges(doubled, neighbors=3, reach=1.5)
-    apart = (doubled[edges[:, 0]] - doubled[edges[:, 1]]).norm(dim=1)
+    tripled = row.repeat_interleave(3, dim=0)
+    edges = neighbor_edges(tripled, neighbors=3, reach=1.5)
+    apart = (tripled[edges[:, 0]] - tripled[edges[:, 1]]).norm(dim=1)
     assert set(apart.tolist()) == {0.0, 1.0}
     assert len(neighbor_edges(torch.zeros(4, 3), neighbors=2)) == 8
 
