@@ -39,6 +39,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from geoguide3d.cli import distill
+from geoguide3d.cli.distill_course import teacher_of
 from geoguide3d.cli.distill_settings import DistillSettings
 from geoguide3d.cli.settings import parse_settings
 from geoguide3d.distillation.adapter import CONFIG_FILE
@@ -168,7 +169,7 @@ def fused_and_asked(settings: DistillSettings) -> tuple[FusedFeatures, Asked]:
     scene = with_up(read_scene(files.points))
     assert scene.faces is not None  # the lounge is a mesh
     views = open_posed_folder(files.points, depth_scale=settings.capture.depth_scale)
-    fused = distill.teacher_of(settings, text)(files)(scene, views)
+    fused = teacher_of(settings, text)(files)(scene, views)
     asked = Asked(
         scene,
         marked_points(scene),

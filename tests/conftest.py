@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
+
+# An example may take long on a busy machine; timings are never asserted.
+hypothesis.settings.register_profile("geoguide3d", deadline=None)
+hypothesis.settings.load_profile("geoguide3d")
 
 
 def _folder_or_skip(name: str) -> Path:

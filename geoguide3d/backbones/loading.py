@@ -18,6 +18,7 @@ from geoguide3d.backbones.room_net.with_descriptors import RoomNetWithDescriptor
 from geoguide3d.backbones.sparse_unet.minkunet import MinkUNet18A
 from geoguide3d.backbones.sparse_unet.spunet import SpUNet
 from geoguide3d.backbones.zoo import PREFIX, ZooBackbone
+from geoguide3d.training.devices import usable_device
 
 _WITHOUT_WEIGHTS: dict[str, Callable[..., FrozenBackbone]] = {
     "descriptors": Descriptors,
@@ -72,10 +73,4 @@ def load_backbone(
 def _checked_device(name: str, device: torch.device | str) -> torch.device:
     if name in _ON_THE_CPU_ALONE:
         raise ValueError(f"backbone {name!r} is computed on the CPU alone; leave the device {str(device)!r} out")
-    try:
-        found = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"{device!r} is no device of torch; try cpu or cuda") from error
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"torch sees no GPU for {str(device)!r}; leave the device out to run on the CPU")
-    return found
+    return usable_device(device)

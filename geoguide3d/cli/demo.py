@@ -12,10 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from geoguide3d.cli import distill
-from geoguide3d.cli.distill import Course
+from geoguide3d.cli.distill import make_model
+from geoguide3d.cli.distill_course import read_course, teacher_of
 from geoguide3d.cli.distill_settings import DistillSettings
 from geoguide3d.cli.settings import command, parse_settings
+from geoguide3d.distillation.course import Course, TeacherOf
 from geoguide3d.distillation.lessons import Teacher
 from geoguide3d.encoders.loading import load_text_encoder
 from geoguide3d.encoders.prompts import class_prompt
@@ -160,20 +161,20 @@ class _School:
         options |= {"training.steps": settings.steps, "training.points-per-step": POINTS_PER_STEP}
         words = [word for option, value in options.items() for word in (f"--{option}", str(value))]
         parsed, resolved = parse_settings(DistillSettings, words)
-        text = load_text_encoder(parsed.text)
+        text, processes = load_text_encoder(parsed.text), Processes(parsed.training.device)
 
-        def course(processes: Processes) -> Course:
+        def course() -> Course:
             if self._course[0] != backbone:
                 self._course = ("", None)  # frees the features of the one before
-                teachers = partial(self._remembered, distill.teacher_of(parsed, text))
-                self._course = (backbone, distill.read_course(parsed, text, teachers, processes))
+                teachers = partial(self._remembered, teacher_of(parsed, text))
+                self._course = (backbone, read_course(parsed, text, teachers, processes))
             assert self._course[1] is not None  # set above
             return self._course[1]
 
-        print(f"    {distill.make_model(parsed, resolved, text, course)}")
+        print(f"    {make_model(parsed, resolved, text, course, processes)}")
         return GeoGuide.from_pretrained(folder)
 
-    def _remembered(self, teachers: distill.TeacherOf, files: SceneFiles) -> Teacher:
+    def _remembered(self, teachers: TeacherOf, files: SceneFiles) -> Teacher:
         def teach(scene: Scene, views: Sequence[View]) -> FusedFeatures:
             if files.points not in self._fused:
                 self._fused[files.points] = teachers(files)(scene, views)

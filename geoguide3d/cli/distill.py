@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 
-import torch
-from tqdm import tqdm
-
-from geoguide3d.backbones.cached import with_encoding
-from geoguide3d.backbones.loading import load_backbone
-from geoguide3d.backbones.weights import BackboneRecord, find_weights, sha256_of
+from geoguide3d.backbones.weights import BackboneRecord
+from geoguide3d.cli.distill_course import read_course, teacher_of
 from geoguide3d.cli.distill_settings import DistillSettings
 from geoguide3d.cli.outputs import check_replaceable
 from geoguide3d.cli.settings import command, parse_settings
 from geoguide3d.distillation.adapter import CONFIG_FILE, Adapter
+from geoguide3d.distillation.course import Course
 from geoguide3d.distillation.distill import distill
-from geoguide3d.distillation.lessons import Lesson, LessonReader, Teacher
 from geoguide3d.distillation.objective import Objective
-from geoguide3d.distillation.validation import Validation
-from geoguide3d.encoders.loading import load_teacher, load_text_encoder
+from geoguide3d.encoders.loading import load_text_encoder
 from geoguide3d.encoders.protocols import TextEncoder
-from geoguide3d.fusion.fuse import fuse_views
-from geoguide3d.fusion.fused_files import fused_teacher, scenes_with_features
 from geoguide3d.query.model import MODEL_FILES, save_model
-from geoguide3d.scenes.named_scenes import SceneFiles
 from geoguide3d.store.atomic import atomic_file, remove_leftovers
 from geoguide3d.store.lock import LOCK_FILE
 from geoguide3d.training.processes import Processes
@@ -35,6 +26,7 @@ from geoguide3d.training.run_folder import RUN_FILES, RunFolder, open_run
 EXAMPLES = """examples:
   geoguide3d distill --scene-list scenes.txt --output outputs/model
   geoguide3d distill --scene-list scenes.txt --config configs/lounge.yaml --output outputs/lounge --training.steps 300
+  geoguide3d distill --scene-list scannet.txt --config configs/scannet_sas.yaml --data-root DATA --output outputs/sas
   geoguide3d distill --config outputs/lounge/config.yaml                  # goes on where a stopped run left off
   geoguide3d distill --scene-list train.txt --output outputs/model --validation.scene-list val.txt \\
       --validation.classes classes.txt --training.scenes-per-step 8 --training.tensorboard true
@@ -49,75 +41,21 @@ SETTINGS_FILE, EXPORT_FOLDER = "config.yaml", ".export"
 OWN_FILES = {*MODEL_FILES, *RUN_FILES, SETTINGS_FILE, EXPORT_FOLDER}
 
 
-TeacherOf = Callable[[SceneFiles], Teacher]
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command."""
     settings, resolved = parse_settings(DistillSettings, argv, EXAMPLES)
     with command("geoguide3d distill"):
+        processes = Processes(settings.training.device)
         text = load_text_encoder(settings.text)
-        course = partial(read_course, settings, text, teacher_of(settings, text))
-        worth = make_model(settings, resolved, text, course)
-        if Processes(settings.training.device).writes:
+        course = partial(read_course, settings, text, teacher_of(settings, text), processes)
+        worth = make_model(settings, resolved, text, course, processes)
+        if processes.writes:
             print(worth)
     return 0
 
 
-def teacher_of(settings: DistillSettings, text: TextEncoder) -> TeacherOf:
-    """Returns what gives the 2D features of a scene: fused from its frames, or stored ones."""
-    if settings.fused_features is not None:
-        assert settings.data_root is not None  # DistillSettings checks it
-        stored = fused_teacher(settings.fused_features, settings.data_root, text)
-        return lambda files: stored
-
-    def of(files: SceneFiles) -> Teacher:
-        folder = files.points if files.points.is_dir() else files.points.parent
-        teacher = load_teacher(settings.teacher, folder, text)
-        return partial(fuse_views, encoder=teacher, settings=settings.fusion)
-
-    return of
-
-
-@dataclass(frozen=True)
-class Course:
-    """What a model is taught, before it is trained.
-
-    Args:
-        lessons: in the order of the scene list.
-        validation: what is measured meanwhile.
-        backbone: what the model records of the frozen features.
-    """
-
-    lessons: list[Lesson]
-    validation: Validation | None
-    backbone: BackboneRecord
-
-
-def read_course(settings: DistillSettings, text: TextEncoder, teachers: TeacherOf, processes: Processes) -> Course:
-    """Returns the lessons of all scenes of the list.
-
-    Args:
-        text: the text encoder of the settings.
-        teachers: what teaches each scene of the list.
-
-    Raises:
-        FileNotFoundError, ValueError, OSError: what a user can cure.
-    """
-    scenes = _scenes(settings)
-    weights = find_weights(settings.backbone, settings.backbone_weights)
-    backbone = load_backbone(settings.backbone.name, settings.backbone.config, weights, settings.encoding.device)
-    hashed = None if weights is None else sha256_of(weights)
-    record = replace(settings.backbone, config=backbone.config, sha256=hashed, licence=backbone.licence)
-    backbone = with_encoding(backbone, settings.encoding, weights)
-    up = None if settings.up is None else torch.tensor(settings.up)
-    reader = LessonReader(settings.capture, backbone, up, settings.guides, has_frames=settings.fused_features is None)
-    validation = read_validation(settings, reader, text)
-    return Course(_read_lessons(scenes, reader, teachers, processes), validation, record)
-
-
 def make_model(
-    settings: DistillSettings, resolved: str, text: TextEncoder, course: Callable[[Processes], Course]
+    settings: DistillSettings, resolved: str, text: TextEncoder, course: Callable[[], Course], processes: Processes
 ) -> str:
     """Writes a model folder and returns what it is worth, in one line.
 
@@ -125,16 +63,16 @@ def make_model(
         resolved: the settings as YAML.
         text: the text encoder of the settings.
         course: reads what is taught, once the output folder is known to be free.
+        processes: who train together; the first of them writes.
 
     Raises:
         FileNotFoundError, ValueError, OSError: what a user can cure.
     """
-    processes = Processes(settings.training.device)
     with open_run(settings.output, processes) as run:
         if processes.writes:
             remove_leftovers(run.path / SETTINGS_FILE)
             check_replaceable(run.path, OWN_FILES, settings.overwrite)
-        taught = course(processes)
+        taught = course()
         if processes.writes:
             _begin(run, resolved, settings.overwrite)
         objective = partial(Objective, settings.losses)
@@ -144,43 +82,6 @@ def make_model(
     compared = ", both seen from its mean" if settings.losses.centred else ""
     found = f"mean cosine with the teacher {distilled.final_cosine:.4f}{compared}"
     return f"{settings.output}: {found}, on {len(taught.lessons)} scene{'s' if taught.lessons[1:] else ''}"
-
-
-def read_validation(settings: DistillSettings, reader: LessonReader, text: TextEncoder) -> Validation | None:
-    """Returns what is measured while training; None where no list is given.
-
-    Raises:
-        FileNotFoundError, ValueError: no class names, or scenes that cannot be used.
-    """
-    wanted = settings.validation
-    if wanted.scene_list is None:
-        return None
-    vectors = text.encode_text(wanted.prompts(settings.prompt_template))
-    scenes = [reader.validation_scene(files) for files in settings.scene_files(wanted.scene_list)]
-    return Validation(scenes, vectors, wanted.every)
-
-
-def _scenes(settings: DistillSettings) -> list[SceneFiles]:
-    scenes = settings.scene_files(settings.scene_list)
-    if settings.fused_features is None:
-        return scenes
-    assert settings.data_root is not None  # DistillSettings checks it
-    return scenes_with_features(scenes, settings.fused_features, settings.data_root)
-
-
-def _read_lessons(
-    scenes: Sequence[SceneFiles], reader: LessonReader, teachers: TeacherOf, processes: Processes
-) -> list[Lesson]:
-    """Returns the lessons in the scenes' order; what is cached is computed by one process and read by the others."""
-    lessons: dict[int, Lesson] = {}
-    with tqdm(total=len(scenes), desc="scenes", unit="scene", disable=None if processes.writes else True) as bar:
-        for numbers in (range(processes.rank, len(scenes), processes.count), range(len(scenes))):
-            for number in numbers:
-                if number not in lessons:
-                    lessons[number] = reader.read(scenes[number], teachers(scenes[number]))
-                    bar.update()
-            processes.wait()
-    return [lessons[number] for number in range(len(scenes))]
 
 
 def _begin(run: RunFolder, resolved: str, overwrite: bool) -> None:

@@ -12,7 +12,7 @@ from geoguide3d.distillation.distill import TrainingSettings
 from geoguide3d.distillation.guides import Guides, MaskSettings
 from geoguide3d.distillation.lessons import CaptureSettings
 from geoguide3d.distillation.objective import ObjectiveSettings, preset
-from geoguide3d.encoders.label_sets import LABEL_SETS
+from geoguide3d.encoders.label_sets import LABEL_SETS, LabelSet
 from geoguide3d.encoders.loading import TeacherSettings, TextSettings
 from geoguide3d.encoders.prompts import class_prompt
 from geoguide3d.fusion.fused_files import FusedFileSettings
@@ -41,7 +41,7 @@ class ValidationSettings:
     every: int = 100
 
     def prompts(self, template: str) -> list[str]:
-        """Returns what is asked for, in the order of the labels.
+        """Returns what is asked for, in the order of the labels, or of the finer words where `finer` is a label set.
 
         Raises:
             ValueError: neither or both of file and set, a label set that is not known, or a broken file.
@@ -52,7 +52,14 @@ class ValidationSettings:
             return [class_prompt(name, template) for name in read_class_names(self.classes)]
         if self.label_set not in LABEL_SETS:
             raise ValueError(f"--validation.label-set {self.label_set}: known are {', '.join(LABEL_SETS)}")
-        return LABEL_SETS[self.label_set].prompts(template, openscene_compat=True)
+        labels = LABEL_SETS[self.label_set]
+        return labels.prompts(template, openscene_compat=True, detailed=bool(labels.details))
+
+    @property
+    def finer(self) -> LabelSet | None:
+        """The label set, where the benchmark asks for its details and joins them to classes (nuScenes)."""
+        labels = LABEL_SETS.get(self.label_set or "")
+        return labels if labels is not None and labels.details else None
 
 
 def read_class_names(path: Path | None) -> list[str]:
@@ -87,6 +94,8 @@ class DistillSettings:
         fused_features: what others fused from images already; takes the place of teacher, fusion and frames.
         text: the text encoder, of the teacher's text space.
         fusion: how pixels become points.
+        fused_cache: folder in which the fused features of every scene are kept and found again; by default each process
+            computes them each time.
         backbone: the frozen 3D features; the default, RoomNet's and handcrafted ones, comes with the package.
         backbone_weights: its checkpoint, where it has one.
         encoding: how its features are computed and kept; --encoding.cache FOLDER computes those of a scene once.
@@ -111,6 +120,7 @@ class DistillSettings:
     fused_features: FusedFileSettings | None = None
     text: TextSettings = field(default_factory=TextSettings)
     fusion: FusionSettings = field(default_factory=FusionSettings)
+    fused_cache: Path | None = None
     backbone: BackboneRecord = field(default_factory=lambda: BackboneRecord("room_net_with_descriptors"))
     backbone_weights: Path | None = None
     encoding: EncodingSettings = field(default_factory=EncodingSettings)
@@ -128,6 +138,17 @@ class DistillSettings:
             raise ValueError("--scenes.points names files under --data-root: give --data-root FOLDER too")
         if self.fused_features is not None and not self.scenes.points:
             raise ValueError("--fused-features finds files by the names of scenes: give --scenes.points too")
+        if self.fused_features is not None and self.fused_cache is not None:
+            raise ValueError(
+                "--fused-cache keeps what is fused from frames, --fused-features are files already: name one"
+            )
+        for option, kept in (
+            ("encoding.cache", self.encoding.cache),
+            ("fused-cache", self.fused_cache),
+            ("capture.targets-folder", self.capture.targets_folder),
+        ):
+            if kept is not None and kept.resolve().is_relative_to(self.output.resolve()):
+                raise ValueError(f"--{option} {kept} lies in --output, where a run removes what is there; name another")
 
     @property
     def losses(self) -> ObjectiveSettings:
@@ -150,4 +171,5 @@ class DistillSettings:
         if self.scenes.points:
             assert self.data_root is not None  # checked above
             return read_named_scenes(scene_list, self.data_root, self.scenes)
-        return [SceneFiles(path.stem, path) for path in read_scene_list(scene_list, self.data_root)]
+        paths = read_scene_list(scene_list, self.data_root)
+        return [SceneFiles(path.name if path.is_dir() else path.stem, path) for path in paths]

@@ -66,8 +66,8 @@ def parse_settings(settings_class: type[S], argv: Sequence[str] | None, epilog: 
 def command(name: str) -> Iterator[None]:
     """Runs a command: sets the allocator, shows log and warnings, and turns errors a user can cure into one line.
 
-    Such errors are ValueError and OSError, and end the process with exit code 2; anything else is a bug and keeps its
-    traceback.
+    Such errors are ValueError, OSError, and the ImportError that says what to install, and end the process with exit
+    code 2; anything else is a bug and keeps its traceback.
     """
     keep_freed_memory()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -76,7 +76,9 @@ def command(name: str) -> Iterator[None]:
         warnings.showwarning = lambda message, *_: tqdm.write(f"warning: {message}", file=sys.stderr)
         try:
             yield
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, ImportError) as error:
+            if isinstance(error, ImportError) and error.name is not None:  # Python's own, which nobody gave a cure
+                raise
             print(f"{name}: {_one_line(error)}", file=sys.stderr)
             raise SystemExit(USER_ERROR) from None
 

@@ -134,12 +134,11 @@ class DistillationTrainer(Trainer[Student]):
         """Returns the settings, and what tells these lessons from others."""
         adapter, minimised = self.model.adapter, named_settings(self.model.objective.settings)
         buffers = {"mean": adapter.input_mean, "scale": adapter.input_scale, "semantic": adapter.semantic_mean}
-        lessons = {lesson.name: [len(lesson), len(lesson.taught)] for lesson in self._lessons}
         return {
             **named_settings(self._settings),
             **{f"objective.{name}": value for name, value in minimised.items()},
             "objective": type(self.model.objective).__name__,
-            "lessons (points, taught points)": str(lessons),
+            "lessons": _told(self._lessons),
             "statistics of their features": content_key(buffers),
         }
 
@@ -183,6 +182,13 @@ def distill(
     log = train(trainer, run)
     adapter = trainer.averaged.adapter.to("cpu").eval()
     return Distilled(adapter, log, mean_cosine(adapter, lessons))
+
+
+def _told(lessons: Sequence[Lesson]) -> str:
+    """Returns what tells lessons from others, in a line; data sets have thousands of scenes."""
+    sizes = [(lesson.name, len(lesson), len(lesson.taught)) for lesson in lessons]
+    points, taught = sum(size[1] for size in sizes), sum(size[2] for size in sizes)
+    return f"{len(sizes)} of {points:,} points, {taught:,} taught, {content_key({'sizes': str(sizes)})[:12]}"
 
 
 def _fresh_student(lessons: Sequence[Lesson], settings: TrainingSettings, objective: MakeObjective) -> Student:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from geoguide3d.encoders.precomputed import PrecomputedSettings, PrecomputedTeacher
-from geoguide3d.encoders.protocols import ImageEncoder, TextEncoder
+from geoguide3d.encoders.protocols import Teacher2D, TextEncoder
 from geoguide3d.encoders.room_clip import RoomClipImageEncoder, RoomClipTextEncoder
 from geoguide3d.encoders.text_table import TextTable, TextTableSettings
 
@@ -45,13 +45,13 @@ def load_text_encoder(settings: TextSettings) -> TextEncoder:
     return TextTable.load(settings.table) if settings.kind == "table" else RoomClipTextEncoder.load()
 
 
-def load_teacher(settings: TeacherSettings, scene_folder: Path, text: TextEncoder) -> ImageEncoder:
+def load_teacher(settings: TeacherSettings, scene_folder: Path, text: TextEncoder) -> Teacher2D:
     """Returns the teacher of one scene, in the text space of `text`.
 
     Raises:
         ValueError: the teacher's vectors are of another text space.
     """
-    teacher: ImageEncoder
+    teacher: Teacher2D
     if settings.kind == "precomputed":
         teacher = PrecomputedTeacher.load(scene_folder, settings.precomputed, text)
     else:

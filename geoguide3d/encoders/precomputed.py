@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from geoguide3d.encoders.protocols import TextEncoder
+from geoguide3d.store.cache import content_key
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,15 @@ class PrecomputedTeacher:
             ValueError: a file is damaged or of another number of classes.
         """
         return [self._read(name).to(torch.float32).permute(1, 2, 0) @ self._vectors for name in names]
+
+    def content(self, names: Sequence[str]) -> str:
+        """Returns a key of the probabilities of these views and of the classes' vectors.
+
+        Raises:
+            FileNotFoundError, ValueError: as `encode_images`.
+        """
+        views = {f"view {name}": content_key({"probabilities": self._read(name)}) for name in names}
+        return content_key({"vectors": self._vectors, **views})
 
     def _read(self, name: str) -> Tensor:
         """Returns (K, h, w) probabilities."""

@@ -33,6 +33,19 @@ class ImageEncoder(Protocol):
 
 
 @runtime_checkable
+class Teacher2D(ImageEncoder, Protocol):
+    """An image encoder that can say whether it still answers as it did, so that answers may be kept."""
+
+    def content(self, names: Sequence[str]) -> str:
+        """Returns a key that changes whenever the answers for equal images of these views may.
+
+        Raises:
+            FileNotFoundError, ValueError: as `encode_images`, where answers come from files.
+        """
+        ...
+
+
+@runtime_checkable
 class TextEncoder(Protocol):
     """Turns prompts into unit vectors.
 

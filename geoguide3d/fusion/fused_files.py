@@ -17,7 +17,7 @@ from geoguide3d.fusion.accumulator import FusedFeatures
 from geoguide3d.scenes.named_scenes import SceneFiles, check_patterns, find_files
 from geoguide3d.scenes.scene import Scene
 from geoguide3d.scenes.view import View
-from geoguide3d.store.torch_files import read_torch_file
+from geoguide3d.store.torch_files import numbers_of, read_torch_file
 
 _log = logging.getLogger(__name__)
 
@@ -239,9 +239,5 @@ def _check_same(before: Tensor, now: Tensor, ids: Tensor, file: Path) -> None:
 
 
 def _tensor(value: Any, key: str, file: Path) -> Tensor:
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-        array: Tensor = torch.from_numpy(np.ascontiguousarray(value))
-        return array
-    if isinstance(value, Tensor):
-        return value
-    raise ValueError(f"{file}: {key} must be a tensor or an array of numbers, got {type(value).__name__}")
+    array: Tensor = torch.from_numpy(np.ascontiguousarray(numbers_of(value, key, file)))
+    return array

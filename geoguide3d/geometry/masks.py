@@ -23,7 +23,7 @@ class PointMasks(PointLists):
         scores: (M,) float32, higher means surer; None: all alike, 1.
 
     Raises:
-        ValueError: shapes, dtypes or devices that do not fit, or lists that break the rules above.
+        ValueError: shapes or dtypes that do not fit, lists that break the rules above, or scores that are NaN.
     """
 
     point_count: int
@@ -47,6 +47,8 @@ class PointMasks(PointLists):
         scores = torch.ones(len(self), device=ids.device) if self.scores is None else self.scores
         if scores.shape != (len(self),) or not scores.is_floating_point():
             raise ValueError(f"scores must be ({len(self)},) floats, got {tuple(scores.shape)} {scores.dtype}")
+        if bool(scores.isnan().any()):
+            raise ValueError(f"the scores of {int(scores.isnan().sum())} masks are NaN, which no order has a place for")
         object.__setattr__(self, "scores", scores.to(torch.float32))
 
     @property
@@ -65,7 +67,12 @@ class PointMasks(PointLists):
 
         Args:
             masks: (K,) int64 rows, or (M,) bool.
+
+        Raises:
+            ValueError: bools of another number.
         """
+        if masks.dtype == torch.bool and len(masks) != len(self):
+            raise ValueError(f"{len(masks)} answers for {len(self)} masks; one for each is needed")
         rows = masks.nonzero().squeeze(1) if masks.dtype == torch.bool else masks
         sizes = self.sizes[rows]
         offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])

@@ -38,7 +38,8 @@ class SuperpointSettings:
         sided: of clouds. Whether normals are known to lie all on the same side of the surface, so that convex edges
             can be told from concave ones (`ops.edge_weights`, SAS's variant for points). Normals that were estimated
             from neighbours turn over along a surface, and each turn would cut it.
-        neighbors, reach: of clouds, see `neighbor_edges`.
+        neighbors: of clouds. Every point has edges to so many nearest others.
+        reach: of clouds. Edges longer than this many median lengths are left out.
 
     Raises:
         ValueError: a color_weight that is negative or not finite.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from geoguide3d.scenes.raw_points import Array, RawPoints
 from geoguide3d.scenes.scene import Scene
-from geoguide3d.store.torch_files import read_torch_file
+from geoguide3d.store.torch_files import numbers_of, read_torch_file
 
 SUFFIX = "_vh_clean_2"  # of ScanNet's meshes, in whose vertex order the points are
 _FORM = "an OpenScene file is a tuple (coordinates (N, 3), colours (N, 3) in [-1, 1] or the number 0, labels (N,))"
@@ -65,10 +65,9 @@ def _described(content: Any) -> str:
 
 
 def _array(part: Any, what: str, path: Path) -> Array:
-    array: Array = part.numpy() if isinstance(part, Tensor) else part
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
+    if not isinstance(part, np.ndarray | Tensor):
         raise ValueError(f"{path}: the {what} are {_described(part)}, no array of numbers; {_FORM}")
-    return array
+    return numbers_of(part, f"the {what}", path)
 
 
 def _unit_range(colors: Any, path: Path) -> Array | None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from geoguide3d.geometry.superpoints import numbered_by_first_point
 from geoguide3d.scenes.scene import Scene
 from geoguide3d.store.atomic import atomic_file
-from geoguide3d.store.torch_files import read_torch_file
+from geoguide3d.store.torch_files import numbers_of, read_torch_file
 
 _JSON, _TORCH = (".json",), (".pth", ".pt")
 
@@ -126,12 +126,9 @@ def _array(path: Path) -> NDArray[Any]:
     content = read_torch_file(path)
     if not isinstance(content, Tensor | np.ndarray):
         raise ValueError(f"{path}: must hold one array or tensor of ids, got {type(content).__name__}")
-    if isinstance(content, np.ndarray):
-        return content
-    try:
-        return content.detach().numpy()
-    except (TypeError, RuntimeError) as error:  # bfloat16, sparse, quantised
-        raise ValueError(f"{path}: ids must be a dense tensor of integers, got {content.dtype}") from error
+    if isinstance(content, Tensor) and content.dtype == torch.bfloat16:
+        raise ValueError(f"{path}: ids must be integers, got {content.dtype}, which rounds those above 256")
+    return numbers_of(content, "ids", path)
 
 
 def _whole_numbers(values: NDArray[Any], path: Path) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LOCK_FILE = ".lock"
@@ -20,6 +20,7 @@ def locked_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises:
         ValueError: the folder is a file, or another process has the lock.
+        OSError: the folder cannot be made, or its disk knows no locks.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -34,13 +35,20 @@ def locked_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         if handle is not None:
             path.unlink(missing_ok=True)  # before the lock is given up: who opens the file from now on makes a new one
             os.close(handle)
-            if not any(folder.iterdir()):
+            # It stays where it holds anything, also the lock of who came next; a link to a folder stays too. An error
+            # here would hide the one that the owner ended with.
+            with suppress(OSError):
                 folder.rmdir()
 
 
 def _lock(path: Path) -> int | None:
     """Returns the open, locked file; None where its owner removed it meanwhile, so that the lock guards nothing."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except FileNotFoundError:
+        if path.parent.is_dir():
+            raise
+        return None  # its owner removed the empty folder between our mkdir and this
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(handle).st_nlink == 0:
@@ -54,4 +62,7 @@ def _lock(path: Path) -> int | None:
         raise ValueError(
             f"{path.parent} is in use by process {owner}, which holds {path}; wait for it, or name another folder"
         ) from None
+    except OSError as error:
+        os.close(handle)
+        raise OSError(f"{path} cannot be locked ({error.strerror}); name a folder on another disk") from error
     return handle

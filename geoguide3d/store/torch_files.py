@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 _NUMBERS = "?bhilqBHILQefd"  # numpy's codes of booleans, integers and floats
 
@@ -43,6 +44,33 @@ def read_torch_file(path: Path) -> Any:
     if any(array.dtype.hasobject or array.dtype.char not in _NUMBERS for array in _arrays(content)):
         raise ValueError(f"{path} holds an array that is not of numbers, or is damaged")
     return content
+
+
+def numbers_of(value: object, what: str, path: Path) -> np.ndarray[Any, Any]:
+    """Returns the array of numbers that a value of such a file is, or that it holds as a tensor.
+
+    A tensor's numbers are not copied, except bfloat16, which numpy has not: it becomes float32.
+
+    Args:
+        value: an array, a tensor, or anything else, which is refused.
+        what: names it in messages.
+
+    Raises:
+        ValueError: neither array nor tensor, or a tensor that is not dense; names file and value.
+    """
+    if isinstance(value, Tensor):
+        kept = value.detach()
+        try:
+            value = (kept.float() if kept.dtype == torch.bfloat16 else kept).numpy()
+        except (TypeError, RuntimeError) as error:  # sparse, quantised
+            found = f"{kept.dtype}, {kept.layout}"
+            raise ValueError(
+                f"{path}: {what} must be a dense tensor of numbers, got {found}; save its to_dense()"
+            ) from error
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
+        found = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+        raise ValueError(f"{path}: {what} must be an array or a tensor of numbers, got {found}")
+    return value
 
 
 def _arrays(content: object) -> Iterator[np.ndarray[Any, Any]]:

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from geoguide3d.training.devices import usable_device
+
 Item = TypeVar("Item")
 
 
@@ -28,11 +30,12 @@ class Processes:
         device: where this one computes.
 
     Raises:
+        ValueError: no such device, or torch sees no GPU.
         ModuleNotFoundError: there are several, and accelerate is not installed.
     """
 
     def __init__(self, device: str = "cpu") -> None:
-        self.rank, self.count, self.device = 0, 1, torch.device(device)
+        self.rank, self.count, self.device = 0, 1, usable_device(device)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             state = _accelerate().PartialState(cpu=self.device.type == "cpu")
             self.rank, self.count, self.device = state.process_index, state.num_processes, state.device

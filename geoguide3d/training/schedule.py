@@ -25,14 +25,14 @@ class Schedule:
         decay: how the rate falls to 0: cosine, or poly, (1 - progress) ** 0.9, as OpenScene and SAS have it.
         weight_decay: of matrices and kernels.
         longest_gradient: longer gradients are cut to this length.
-        average: decay of the moving average of the weights, which is what is kept.
+        average: decay of the moving average of the weights, which is what is kept; 0 keeps the last weights.
         seed: of weights and batches.
         checkpoint_steps: steps from one checkpoint to the next.
         log_every: steps between two lines of training.jsonl.
         tensorboard: also writes a TensorBoard log.
 
     Raises:
-        ValueError: a number that must be positive is not.
+        ValueError: a number that must be positive is not, or another one is out of its range.
     """
 
     steps: int = 10_000
@@ -50,6 +50,11 @@ class Schedule:
 
     def __post_init__(self) -> None:
         self.require_positive("steps", "learning_rate", "longest_gradient", "checkpoint_steps", "log_every")
+        for name in ("warm_up", "weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"training.{name} must not be negative, got {getattr(self, name)}")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"training.average must lie in [0, 1), got {self.average}")
 
     def require_positive(self, *names: str) -> None:
         """Passes where these fields are above 0.

@@ -7,6 +7,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -83,7 +84,7 @@ class Trainer(ABC, Generic[Model]):
         """Takes one optimiser step and returns its terms, means over the parts that have them.
 
         Raises:
-            ValueError: the loss is not finite; the weights are those of before.
+            ValueError: the loss or its gradient is not finite; the weights are those of before.
         """
         for group in self._optimizer.param_groups:
             group["lr"] = self.schedule.rate(self.step_count)
@@ -94,13 +95,11 @@ class Trainer(ABC, Generic[Model]):
             (terms["loss"] / self.parts).backward()  # type: ignore[no-untyped-call]
             own.append((part, {name: float(value.detach()) for name, value in terms.items()}))
         terms_of_step = _means([terms for _, terms in sorted(self.processes.gather(own), key=lambda pair: pair[0])])
-        if not math.isfinite(terms_of_step["loss"]):
-            raise ValueError(
-                f"step {self.step_count + 1}: the loss is {terms_of_step['loss']}; lower training.learning_rate, now "
-                f"{self.schedule.learning_rate}, or look for features that are not finite"
-            )
+        self._require_finite("loss", terms_of_step["loss"])
         self._add_up_gradients()
-        nn.utils.clip_grad_norm_(self._trained, self.schedule.longest_gradient)
+        # A finite loss may have a gradient that is not, and a checkpoint of such weights would be the end of the run.
+        length = nn.utils.clip_grad_norm_(self._trained, self.schedule.longest_gradient)
+        self._require_finite("length of the gradient", float(length))
         self._optimizer.step()
         self.step_count += 1
         self._average()
@@ -121,6 +120,13 @@ class Trainer(ABC, Generic[Model]):
         self.model.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
         self._optimizer.load_state_dict(state["optimizer"])
+
+    def _require_finite(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise ValueError(
+                f"step {self.step_count + 1}: the {what} is {value}; lower training.learning_rate, now "
+                f"{self.schedule.learning_rate}, or look for features that are not finite"
+            )
 
     def _add_up_gradients(self) -> None:
         for value in self._trained:
@@ -144,7 +150,7 @@ def train(trainer: Trainer[Any], run: RunFolder | None) -> list[Entry]:
     """Trains to the end, from the run's checkpoint where there is one, and returns the log; None keeps no files.
 
     Raises:
-        ValueError: the checkpoint is damaged or of other settings, or the loss is not finite.
+        ValueError: the checkpoint is damaged or of other settings, or the loss or its gradient is not finite.
         OSError: a checkpoint or the log cannot be written; the checkpoint of before is untouched.
     """
     schedule, processes = trainer.schedule, trainer.processes
@@ -153,23 +159,22 @@ def train(trainer: Trainer[Any], run: RunFolder | None) -> list[Entry]:
     bar = tqdm(total=schedule.steps, initial=trainer.step_count, desc="training", unit="step",
                disable=None if processes.writes else True)  # fmt: skip
     shown, began = math.nan, time.perf_counter()
-    while trainer.step_count < schedule.steps:
-        rate = schedule.rate(trainer.step_count)
-        terms = trainer.step()
-        count, last = trainer.step_count, trainer.step_count == schedule.steps
-        log.add(count, terms, rate, last)
-        if measured := trainer.measured():
-            log.write({"step": count, **measured})
-        shown = terms["loss"] if math.isnan(shown) else 0.98 * shown + 0.02 * terms["loss"]
-        bar.set_postfix(loss=f"{shown:.3f}", **trainer.shown(), refresh=False)
-        bar.update()
-        began, seconds = time.perf_counter(), time.perf_counter() - began
-        log.show(count, seconds_per_step=seconds)
-        if run is not None and processes.writes and (count % schedule.checkpoint_steps == 0 or last):
-            state = {**trainer.state_dict(), "settings": trainer.settings(), "log": log.state_dict()}
-            write_checkpoint(run.checkpoint, state)
-    bar.close()
-    log.close()
+    with closing(log), bar:
+        while trainer.step_count < schedule.steps:
+            rate = schedule.rate(trainer.step_count)
+            terms = trainer.step()
+            count, last = trainer.step_count, trainer.step_count == schedule.steps
+            log.add(count, terms, rate, last)
+            if measured := trainer.measured():
+                log.write({"step": count, **measured})
+            shown = terms["loss"] if math.isnan(shown) else 0.98 * shown + 0.02 * terms["loss"]
+            bar.set_postfix(loss=f"{shown:.3f}", **trainer.shown(), refresh=False)
+            bar.update()
+            began, seconds = time.perf_counter(), time.perf_counter() - began
+            log.show(count, seconds_per_step=seconds)
+            if run is not None and processes.writes and (count % schedule.checkpoint_steps == 0 or last):
+                state = {**trainer.state_dict(), "settings": trainer.settings(), "log": log.state_dict()}
+                write_checkpoint(run.checkpoint, state)
     return log.entries
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from geoguide3d.cli.distill import main
+from geoguide3d.cli.distill_settings import DistillSettings
 
 TOOL = Path(__file__).parents[2] / "tools" / "distill.py"
 FILES = ["adapter.safetensors", "checkpoint.pt", "config.json", "config.yaml", "text_table.npz", "training.jsonl"]
@@ -72,6 +74,11 @@ def test_an_earlier_model_is_replaced_and_other_things_are_not(
         (["--scene-list=x", "--output=y", "--training.steps", "0"], "training.steps must be positive, got 0"),
         (["--teacher.kind", "clip"], "Expected a typing.Literal['room_clip', 'precomputed']"),
         (["--up", "1,2"], 'Parser key "up"'),
+        (
+            ["--scene-list=x", "--output=y", "--encoding.cache=y/z"],
+            "--encoding.cache y/z lies in --output, where a run",
+        ),
+        (["--scene-list=x", "--output=y", "--capture.targets-folder=y"], "--capture.targets-folder y lies in --output"),
         ([], "required: scene_list, output"),
     ],
 )
@@ -106,6 +113,32 @@ def test_nothing_is_left_where_a_scene_is_wrong(
     words = ["--scene-list", str(capture.scene_list), *capture.options, "--output", str(tmp_path / "model")]
     assert "nowhere" in failure(capsys, *words, "--teacher.precomputed.folder=nowhere")
     assert [path.name for path in tmp_path.iterdir()] == ["scenes.txt"]
+
+
+def test_a_device_that_is_not_there_is_told_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    words = ["--scene-list", "absent.txt", "--output", str(tmp_path / "model")]
+    assert "'gpu' is no device of torch; try cpu or cuda" in failure(capsys, *words, "--training.device=gpu")
+    assert "torch sees no GPU for 'cuda'" in failure(capsys, *words, "--training.device=cuda")
+
+
+def test_scenes_are_named_as_their_folders_and_files(tmp_path: Path) -> None:
+    for name in ("scan.1", "scan.2"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "scan.3.ply").touch()
+    (tmp_path / "scenes.txt").write_text("scan.1\nscan.2\nscan.3.ply\n")
+    settings = DistillSettings(tmp_path / "scenes.txt", tmp_path / "out")
+    assert [files.name for files in settings.scene_files(settings.scene_list)] == ["scan.1", "scan.2", "scan.3"]
+
+
+def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    options = re.split(r"\n  (?=--)", capsys.readouterr().out)[1:]
+    bare = [option.split()[0] for option in options if re.match(r"\S+( \S+)?\s+\((type|default|required)", option)]
+    assert bare == []
 
 
 def test_help_explains_with_examples(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,16 +10,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from geoguide3d import GeoGuide
 from geoguide3d.cli.distill import main
+from geoguide3d.cli.query import main as query
 from geoguide3d.distillation.distill import DistillationTrainer
+from geoguide3d.geometry.masks import PointMasks
+from geoguide3d.scenes.mask_files import write_masks
 from geoguide3d.scenes.ply import write_ply
 from geoguide3d.scenes.point_files import read_scene
-from geoguide3d.store.lock import locked_folder
+from geoguide3d.scenes.superpoint_files import write_superpoints
+from geoguide3d.store.lock import LOCK_FILE, locked_folder
 from geoguide3d.training.log import Entry
 
 ROOT = Path(__file__).parents[2]
@@ -81,12 +86,32 @@ def test_a_run_stopped_while_it_writes_the_model_writes_it_later(
         patch.setattr("geoguide3d.cli.distill.save_model", stops)
         with pytest.raises(KeyboardInterrupt):
             main(words)
-    (tmp_path / "run" / ".config.abcdefgh.yaml").touch()  # as a kill leaves it
+    for left in (".config.abcdefgh.yaml", ".training.abcdefgh.jsonl", ".checkpoint.abcdefgh.pt"):
+        (tmp_path / "run" / left).touch()  # as a kill leaves it
     with monkeypatch.context() as patch:
         stop_at(patch, 0)  # no step is taken again
         assert main(words) == 0
     assert GeoGuide.from_pretrained(tmp_path / "run").adapter.hidden_channels == 32
     assert not [path.name for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
+
+
+def test_a_folder_is_no_model_before_all_of_it_is_there(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_file = Path.replace
+
+    def stops(self: Path, target: Path) -> Path:
+        if target.name == "adapter.safetensors":
+            raise KeyboardInterrupt
+        return replace_file(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stops)
+        with pytest.raises(KeyboardInterrupt):
+            main(words)
+    assert not (tmp_path / "run" / "config.json").exists()
+    assert main(words) == 0
+    assert (tmp_path / "run" / "config.json").exists()
 
 
 def test_overwrite_starts_a_stopped_run_anew_and_a_finished_one_is_replaced(
@@ -96,7 +121,16 @@ def test_overwrite_starts_a_stopped_run_anew_and_a_finished_one_is_replaced(
         stop_at(patch, 6)
         with pytest.raises(KeyboardInterrupt):
             main(words)
-    assert main([*words, "--overwrite", "--training.steps=4"]) == 0
+    step, locked = DistillationTrainer.step, []
+
+    def notes(self: DistillationTrainer) -> Entry:
+        locked.append((tmp_path / "run" / LOCK_FILE).is_file())
+        return step(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DistillationTrainer, "step", notes)
+        assert main([*words, "--overwrite", "--training.steps=4"]) == 0
+    assert locked == [True] * 4
     log = tmp_path / "run" / "training.jsonl"
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [2, 4]
     assert main([*words, "--training.steps=6"]) == 0
@@ -130,6 +164,33 @@ def test_two_processes_give_the_same_run(words: list[str], capture: Any, tmp_pat
         torch.testing.assert_close(value, weights[1][name], rtol=1e-5, atol=1e-5)
 
 
+def test_fused_features_are_found_again(
+    words: list[str], capture: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cached = [*words, "--fused-cache", str(tmp_path / "fused")]
+    assert main(words) == 0
+    assert main([*cached, "--output", str(tmp_path / "first")]) == 0
+    (kept,) = (tmp_path / "fused").iterdir()
+
+    def refuses(*rest: Any) -> Any:
+        raise AssertionError("fused again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("geoguide3d.encoders.precomputed.PrecomputedTeacher.encode_images", refuses)
+        assert main([*cached, "--output", str(tmp_path / "second")]) == 0
+        other = Path(shutil.copytree(capture.ply.parent, tmp_path / "room"))
+        (tmp_path / "scenes.txt").write_text("room")
+        with np.load(other / "probabilities" / "001.npz") as content:
+            planes = content["probabilities"]
+        np.savez(other / "probabilities" / "001.npz", probabilities=planes // 2)
+        with pytest.raises(AssertionError, match="fused again"):
+            main([*cached, "--scene-list", str(tmp_path / "scenes.txt"), "--output", str(tmp_path / "third")])
+    for name in ("adapter.safetensors", "training.jsonl"):
+        written = {(tmp_path / run / name).read_bytes() for run in ("run", "first", "second")}
+        assert len(written) == 1, name
+    assert failure(capsys, [*words, "--fused-cache", str(kept)]).endswith("is a file; name a folder")
+
+
 def test_validation_is_logged(
     words: list[str], capture: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,20 +213,38 @@ def test_validation_is_logged(
 
 
 def test_a_model_needs_nothing_of_its_training(words: list[str], capture: Any, tmp_path: Path) -> None:
-    """The exported file holds the adapter alone, and images beside a scene change nothing."""
+    """The exported file holds the adapter alone; images, superpoints and masks beside a scene change no byte."""
     assert main(words) == 0
     model = GeoGuide.from_pretrained(tmp_path / "run")
     assert set(load_file(tmp_path / "run" / "adapter.safetensors")) == set(model.adapter.state_dict())
-    alone = shutil.copy(capture.ply, tmp_path / "room.ply")
-    beside_images, by_itself = read_scene(capture.ply.parent), read_scene(alone)
-    assert torch.equal(model.encode(beside_images), model.encode(by_itself))
+    beside = Path(shutil.copytree(capture.ply.parent, tmp_path / "beside"))
+    (tmp_path / "alone").mkdir()
+    alone = Path(shutil.copy(capture.ply, tmp_path / "alone" / "room.ply"))
+    scene = read_scene(alone)
+    write_superpoints(beside / "room.0.010000.segs.json", capture.is_box.long(), scene)
+    write_superpoints(beside / "room.pth", capture.is_box.long(), scene)
+    write_masks(beside / "masks.npz", PointMasks.from_labels(capture.is_box.long()), scene)
+    answers = []
+    for cloud in (alone, beside / "room.ply"):
+        output = tmp_path / f"answers of {cloud.parent.name}"
+        assert query([str(cloud), "box", "floor", "--model", str(tmp_path / "run"), "--output", str(output)]) == 0
+        answers.append({path.name: path.read_bytes() for path in output.iterdir() if path.suffix in (".ply", ".png")})
+        assert torch.equal(model.encode(read_scene(cloud)), model.encode(scene))
+    assert len(answers[0]) >= 2
+    assert answers[0] == answers[1]
 
 
-def test_tensorboard_gets_what_the_log_has(words: list[str], tmp_path: Path) -> None:
+def test_tensorboard_gets_what_the_log_has_and_each_step_once(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 6)  # two steps after a checkpoint
+        with pytest.raises(KeyboardInterrupt):
+            main([*words, "--training.tensorboard=true"])
     assert main([*words, "--training.tensorboard=true"]) == 0
     events = event_accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     lines = [json.loads(line) for line in (tmp_path / "run" / "training.jsonl").read_text().splitlines()]
     shown = {event.step: event.value for event in events.Scalars("loss")}
     assert shown == pytest.approx({line["step"]: line["loss"] for line in lines}, rel=1e-6)
-    assert len(events.Scalars("seconds_per_step")) == 8
+    assert [event.step for event in events.Scalars("seconds_per_step")] == list(range(1, 9))

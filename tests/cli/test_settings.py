@@ -81,7 +81,7 @@ def test_mistakes_end_with_one_line(capsys: pytest.CaptureFixture[str], words: l
     assert expected in line
 
 
-@pytest.mark.parametrize("error", [ValueError("bad\nvalue"), FileNotFoundError("bad value")])
+@pytest.mark.parametrize("error", [ValueError("bad\nvalue"), FileNotFoundError("bad value"), ImportError("bad value")])
 def test_errors_of_users_are_one_line(capsys: pytest.CaptureFixture[str], error: Exception) -> None:
     with pytest.raises(SystemExit) as caught, command("geoguide3d example"):
         raise error
@@ -92,6 +92,8 @@ def test_errors_of_users_are_one_line(capsys: pytest.CaptureFixture[str], error:
 def test_bugs_keep_their_traceback() -> None:
     with pytest.raises(ZeroDivisionError), command("geoguide3d example"):
         raise ZeroDivisionError
+    with pytest.raises(ModuleNotFoundError), command("geoguide3d example"):
+        import geoguide3d.no_such_module  # type: ignore[import-not-found]  # noqa: F401
 
 
 def test_warnings_are_one_line_without_source(capsys: pytest.CaptureFixture[str]) -> None:

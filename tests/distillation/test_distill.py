@@ -116,7 +116,9 @@ def test_a_run_with_another_objective_or_other_scenes_is_not_resumed(lessons: li
     distill(lessons, short, objective(1.0), run)
     with pytest.raises(ValueError, match=r"was written with objective.imr_weight = 1.0, now it is 0.1"):
         distill(lessons, short, objective(0.1), run)
-    with pytest.raises(ValueError, match=r"was written with lessons \(points, taught points\) = "):
+    with pytest.raises(
+        ValueError, match=r"written with lessons = 3 of 450 points, 225 taught, \w{12}, now it is 2 of 250 "
+    ):
         distill(lessons[:2], short, objective(1.0), run)
     warped = replace(lessons[0], features=2 * lessons[0].feature_rows(slice(None)))
     with pytest.raises(ValueError, match=r"was written with statistics of their features = "):
@@ -145,6 +147,18 @@ def test_validation_is_measured_while_training(lessons: list[Lesson], tmp_path: 
     assert [entry["step"] for entry in measured] == [80, 160]
     assert measured[-1]["validation_mean_iou"] > 0.95
     assert measured[-1]["validation_mean_accuracy"] > 0.95
+
+
+def test_lessons_of_one_name_are_told_apart_when_a_run_goes_on(lessons: list[Lesson]) -> None:
+    first, second = (replace(one, name="scan") for one in lessons[:2])
+    settings = replace(SETTINGS, steps=1)
+
+    def told(taught: list[Lesson]) -> str:
+        student = Student(Adapter(4, 6, 8), PlainObjective(4, 6, DIRECTIONS[0]))
+        return DistillationTrainer(student, taught, settings, Processes()).settings()["lessons"]
+
+    assert told([first, second]) != told([second, first])  # the step draws by place
+    assert told([first, second]).startswith("2 of 250 points, 125 taught, ")
 
 
 def test_lessons_must_share_their_widths(lessons: list[Lesson]) -> None:

@@ -12,8 +12,10 @@ import torch
 
 from geoguide3d.backbones.cached import CachedBackbone
 from geoguide3d.backbones.protocol import FrozenBackbone
+from geoguide3d.distillation.adapter import Adapter
 from geoguide3d.distillation.lessons import CaptureSettings, Lesson, LessonReader, taught_points
 from geoguide3d.distillation.validation import Validation, ValidationScene
+from geoguide3d.encoders.label_sets import LabelSet
 from geoguide3d.fusion.accumulator import FusedFeatures
 from geoguide3d.geometry.masks import PointMasks
 from geoguide3d.scenes.scene import Scene
@@ -125,6 +127,33 @@ def test_validation_names_what_it_cannot_use() -> None:
         Validation([scene], torch.eye(2), every=1)
     with pytest.raises(ValueError, match=r"validation.every must be positive, got 0"):
         Validation([scene], torch.eye(3), every=0)
+    unlabelled = ValidationScene("six", FEATURES, torch.full((6,), 255))
+    Validation([unlabelled, scene], torch.eye(3), every=1)
+    with pytest.raises(ValueError, match="no point of the 2 scenes to validate with has a label; list others, or none"):
+        Validation([unlabelled, unlabelled], torch.eye(3), every=1)
+
+
+class Same:
+    """An adapter that gives back what it gets."""
+
+    input_mean = torch.zeros(1)
+
+    def __call__(self, features: torch.Tensor) -> torch.Tensor:
+        return features
+
+
+def test_finer_words_are_joined_to_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geoguide3d.distillation.validation._ROWS_AT_ONCE", 2)
+    finer = LabelSet(("a", "b"), details=("a", "aa", "b", "bb"), class_of_detail=(0, 0, 1, 1))
+    said = torch.eye(4)[[0, 1, 2, 3, 1]]
+    scene = ValidationScene("five", said, torch.tensor([0, 0, 1, 0, 255]))
+    validation = Validation([scene], torch.eye(4), 1, finer)
+    assert validation.class_count == 2
+    assert validation.measure(cast(Adapter, Same())) == pytest.approx(
+        {"validation_mean_iou": (2 / 3 + 1 / 2) / 2, "validation_mean_accuracy": (2 / 3 + 1) / 2}
+    )
+    with pytest.raises(ValueError, match="labels go from 0 to 2, but 2 class names are given"):
+        Validation([replace(scene, labels=torch.tensor([0, 2, 0, 0, 0]))], torch.eye(4), 1, finer)
 
 
 @pytest.mark.parametrize("name", ["depth_scale", "stride", "points_per_scene"])

@@ -46,7 +46,8 @@ def test_details_of_nuscenes_belong_to_their_classes() -> None:
         for detail, label in zip(NUSCENES_16.details, NUSCENES_16.class_of_detail, strict=True)
     }
     assert len(owner) == 43
-    assert sorted(set(NUSCENES_16.class_of_detail)) == list(range(16))
+    mapping = [0] * 2 + [1, 2, 3] + [4] * 5 + [5] + [6] * 2 + [7] + [8] * 5 + [9, 10] + [11] * 3 + [12] + [13] * 6
+    assert list(NUSCENES_16.class_of_detail) == mapping + [14] * 4 + [15] * 8  # MAPPING_NUSCENES_DETAILS
     assert {word: owner[word] for word in ("barricade", "crane", "pedestrian", "freight container", "road")} == {
         "barricade": "barrier",
         "crane": "construction vehicle",
@@ -70,5 +71,8 @@ def test_details_of_nuscenes_belong_to_their_classes() -> None:
 def test_details_are_asked_of_sets_that_have_them() -> None:
     with pytest.raises(ValueError, match="no details"):
         SCANNET_20.prompts("a {}", openscene_compat=False, detailed=True)
+    finer = LabelSet(("thing", "rest"), bare_other=1, details=("cup", "jug"), class_of_detail=(0, 0))
+    assert finer.prompts("a {}", openscene_compat=True, detailed=True) == ["a cup", "a jug"]
+    assert finer.prompts("a {}", openscene_compat=True) == ["a thing", "other"]
     with pytest.raises(ValueError, match="has no"):
         LabelSet(("wall",)).prompts("a wall", openscene_compat=False)

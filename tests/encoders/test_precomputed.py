@@ -37,6 +37,17 @@ def test_pixels_are_probabilities_times_text_vectors(scene_folder: Path) -> None
     assert pixels.shape == (2, 3, 2)
 
 
+def test_the_content_is_that_of_the_views_asked_for_and_of_the_words(scene_folder: Path) -> None:
+    before = PrecomputedTeacher.load(scene_folder, PrecomputedSettings(), TEXT)
+    key = before.content(["00003"])
+    np.savez(scene_folder / "probabilities" / "00004.npz", probabilities=np.zeros((2, 1, 1), dtype=np.uint8))
+    assert before.content(["00003"]) == key != before.content(["00003", "00004"])
+    (scene_folder / "classes.json").write_text(json.dumps({"background": "background", "sofa": "chair"}))
+    assert PrecomputedTeacher.load(scene_folder, PrecomputedSettings(), TEXT).content(["00003"]) != key
+    np.savez(scene_folder / "probabilities" / "00003.npz", probabilities=np.zeros((2, 2, 3), dtype=np.uint8))
+    assert before.content(["00003"]) != key
+
+
 def test_float_probabilities_are_not_scaled(scene_folder: Path) -> None:
     np.savez(scene_folder / "probabilities" / "a.npz", probabilities=np.full((2, 1, 1), 0.5, dtype=np.float16))
     (pixels,) = PrecomputedTeacher.load(scene_folder, PrecomputedSettings(), TEXT).encode_images([None], ["a"])

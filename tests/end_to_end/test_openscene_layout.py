@@ -102,6 +102,38 @@ def test_published_settings_fit_together(name: str) -> None:
     assert settings.training.optimizer == "adam" and settings.training.decay == "poly"
 
 
+@pytest.mark.parametrize(
+    ("name", "epochs_and_scenes", "batch", "seed"),
+    [
+        ("scannet_sas", 100 * 5 * 1201, 16, 114514),
+        ("scannet_lseg", 100 * 5 * 1201, 8, 1463),
+        ("scannet_openseg", 100 * 5 * 1201, 8, 1463),
+        ("matterport_openseg", 100 * 5 * 1201, 8, 3407),  # as many as for ScanNet, says the file
+        ("nuscenes_openseg", 100 * 1 * 700, 16, 3407),
+    ],
+)
+def test_published_numbers_are_those_of_the_codes(name: str, epochs_and_scenes: int, batch: int, seed: int) -> None:
+    """openscene @ 0f369bc and SAS @ 38764c2: batches, seeds, epochs times loop, the rate after the first step."""
+    settings = published(name)
+    training = settings.training
+    assert (training.scenes_per_step, training.seed, training.learning_rate) == (batch, seed, 1e-3)
+    assert training.steps == epochs_and_scenes // batch
+    assert (training.weight_decay, training.warm_up) == (0, 0)
+    assert (settings.superpoints.k_threshold, settings.superpoints.min_size) == (0.01, 60)
+    assert settings.masks.least_score == 0.5
+
+
+def test_nuscenes_is_asked_for_its_finer_words() -> None:
+    settings = published("nuscenes_openseg")
+    prompts = settings.validation.prompts(settings.prompt_template)
+    assert len(prompts) == 43
+    assert prompts[-1] == "a woods in a scene"
+    assert settings.validation.finer is LABEL_SETS["nuscenes_16"]
+    scannet = published("scannet_sas")
+    assert scannet.validation.finer is None
+    assert scannet.validation.prompts(scannet.prompt_template)[-2:] == ["a bathtub in a scene", "other"]
+
+
 @pytest.mark.parametrize("name", ["scannet_sas", "scannet_openseg"])
 def test_scannet_settings_find_the_files(layout: Layout, name: str) -> None:
     settings = published(name)

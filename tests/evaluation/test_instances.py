@@ -69,8 +69,15 @@ def test_masks_in_the_void_or_on_small_instances_are_excused() -> None:
     for excused in ((750, 1000), (0, 160), (700, 820), (680, 790)):
         scene = overlaps(three_things(), [*things, excused], [0.5, 0.5, 0.9])
         assert average_precision_at([scene], 0.5) == alone == 1.0
-    blamed = overlaps(three_things(), [*things, (200, 400)], [0.5, 0.5, 0.9])
-    assert average_precision_at([blamed], 0.5) < 1.0
+    for blamed in ((200, 400), (50, 150)):  # half of the second is void, and more than half would be excused
+        scene = overlaps(three_things(), [*things, blamed], [0.5, 0.5, 0.9])
+        assert average_precision_at([scene], 0.5) < 1.0
+
+
+def test_a_mask_finds_one_instance_even_where_it_meets_two() -> None:
+    """Below 0.5 it can: IoU 200/600 and 400/600. Points (recall, precision): (1/2, 1), (0, 1)."""
+    scene = overlaps(three_things(), [(100, 700)], [0.5])
+    assert average_precision_at([scene], 0.25) == pytest.approx(0.5)
 
 
 def test_small_masks_are_not_counted() -> None:

@@ -76,7 +76,7 @@ def test_rows_follow_the_reader_of_the_scene(tmp_path: Path) -> None:
         ({"feat": HALF[:2]}, "2 rows in feat for 3 points in mask_full"),
         ({"feat": HALF[:, 0]}, r"feat must be \(M, C\) floats, got \(3,\)"),
         ({"feat": HALF.long()}, r"feat must be \(M, C\) floats, got .* torch.int64"),
-        ({"feat": [1, 2]}, "feat must be a tensor or an array of numbers, got list"),
+        ({"feat": [1, 2]}, "feat must be an array or a tensor of numbers, got list"),
         ({"feat": HALF / torch.tensor([[1], [0], [1]])}, "1 of 3 features hold inf or NaN, of points 2; fuse"),
         ({"mask": torch.tensor([0, 3])}, "mask names rows 0 to 3, feat has 3"),
         ({"mask": torch.tensor([-1, 0])}, "mask names rows -1 to 0"),
@@ -87,6 +87,11 @@ def test_rows_follow_the_reader_of_the_scene(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_named(tmp_path: Path, content: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=rf"a\.pt: {message}"):
         read_fused_rows([written(tmp_path / "a.pt", **content)], scene_of(5))
+
+
+def test_of_a_third_axis_the_first_entry_counts(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.pt", torch.stack([HALF, 2 * HALF], dim=-1))
+    assert torch.equal(read_fused_rows([path], scene_of(5)).features, HALF)
 
 
 @pytest.mark.parametrize("content", [torch.ones(5, 3), {"features": HALF}, {"feat": HALF}, (HALF, MASK)])
@@ -100,7 +105,7 @@ def test_chunks_of_two_fusions_are_refused(tmp_path: Path) -> None:
     """A last bit of float16 may differ, more may not; nor may the width."""
     near, far = HALF.clone(), HALF.clone()
     near[1, 1] = 2 + 2**-9  # one bit
-    far[2] = torch.tensor([3.0, 0, 0])
+    far[2, 2] = 3 + 2**-6  # eight
     files = [written(tmp_path / "a.pt"), written(tmp_path / "near.pt", near)]
     assert torch.equal(read_fused_rows(files, scene_of(5)).features, HALF)  # the first counts
     with pytest.raises(ValueError, match=r"far\.pt: 1 points have other features .* e\.g\. point 3"):

@@ -75,6 +75,7 @@ def test_another_label_may_mean_none() -> None:
         ([0, 2], [1, 1], 3, None, "ascend, each at most once"),
         ([0, 2], [1, 0], 3, None, "ascend, each at most once"),
         ([0, 1], [1], 3, [1.0, 1.0], r"scores must be \(1,\) floats"),
+        ([0, 1], [1], 3, [float("nan")], "the scores of 1 masks are NaN"),
     ],
 )
 def test_broken_lists_are_refused(
@@ -83,6 +84,18 @@ def test_broken_lists_are_refused(
     tensors = torch.tensor(offsets, dtype=torch.int64), torch.tensor(ids, dtype=torch.int64)
     with pytest.raises(ValueError, match=message):
         PointMasks(*tensors, count, None if scores is None else torch.tensor(scores))
+
+
+def test_labels_up_to_none_are_no_masks() -> None:
+    labels = torch.tensor([-2, 3, -1, 0, 3])
+    assert PointMasks.from_labels(labels).to_dense().nonzero().tolist() == [[0, 3], [1, 1], [1, 4]]
+    assert PointMasks.from_labels(labels, none=0).to_dense().nonzero().tolist() == [[0, 1], [0, 4]]
+
+
+def test_masks_are_selected_by_one_answer_each() -> None:
+    masks = PointMasks.from_labels(torch.tensor([0, 0, 1]))
+    with pytest.raises(ValueError, match="3 answers for 2 masks; one for each is needed"):
+        masks.select(torch.tensor([True, False, True]))
 
 
 def test_dense_masks_must_be_bool() -> None:

@@ -144,6 +144,70 @@ def test_views_that_see_two_together_merge_them_first() -> None:
     assert tree_of(surface, torch.tensor([torch.nan, torch.nan])) == tree_of(surface)
 
 
+def pavement(*slabs: tuple[float, float, float, float]) -> Surface:
+    """Flat slabs in one plane, each by x, y, width and height in metres, without colours."""
+    patches = [patch([x, y, 0], [width, 0, 0], [0, height, 0]) for x, y, width, height in slabs]
+    points, normals = (torch.cat([side[which] for side in patches]) for which in (0, 1))
+    ids = torch.arange(len(slabs)).repeat_interleave(torch.tensor([len(side[0]) for side in patches]))
+    return Surface(points, normals, ids, neighbor_edges(points))
+
+
+SQUARE = pavement((0, 0, 0.5, 0.5), (0.5, 0, 0.5, 0.5), (0, 0.5, 0.5, 0.5), (0.5, 0.5, 0.5, 0.5))
+
+
+def affinity_of(surface: Surface, known: dict[tuple[int, int], float]) -> Tensor:
+    pairs = touching_superpoints(surface.superpoints, surface.edges).tolist()
+    return torch.tensor([known.get((first, second), torch.nan) for first, second in pairs])
+
+
+def test_boundaries_of_merged_regions_are_added_up() -> None:
+    """Slabs 0 and 1 lie beside each other, 2 along both of them, 3 on the other side of 2."""
+    surface = pavement((0, 0.5, 0.5, 0.5), (0.5, 0.5, 0.5, 0.5), (0, 0, 1, 0.5), (0, -0.5, 0.5, 0.5))
+    settings = ProposalSettings(contact=0, color=0, views=1)
+    known = {(0, 1): 1.0, (0, 2): 0.9, (1, 2): 0.1, (2, 3): 0.6}  # 2 is half alike to what 0 and 1 make
+    assert tree_of(surface, affinity_of(surface, known), settings) == [4, 4, 5, 5, 6, 6, -1]
+
+
+def test_a_merged_region_has_the_outline_that_is_left() -> None:
+    """Two halves of a square share their whole outline, which lies inside each of them no more."""
+    settings = ProposalSettings(concavity=0, contact=1, color=0, views=1, highest_cost=0.6)
+    known = {(0, 1): 1.0, (2, 3): 1.0, (0, 2): 0.0, (1, 3): 0.0}
+    parent = tree_of(SQUARE, affinity_of(SQUARE, known), settings)
+    assert parent[0] == parent[1] != parent[2] == parent[3]
+    assert parent[4:] == [6, 6, -1]
+
+
+def test_the_cost_of_a_region_is_no_less_than_that_of_its_parts() -> None:
+    """The last merge of a square's quarters would cost nothing: they have all of their outline in common."""
+    tree_of(SQUARE, settings=ProposalSettings(concavity=0, contact=1, color=0))
+
+
+def test_a_region_scores_by_the_merges_below_and_above_it_and_by_its_area() -> None:
+    """Two slabs of 0.25 m² that views see as half alike: the other cues of their merge are 0."""
+    surface = pavement((0, 0, 0.5, 0.5), (0.5, 0, 0.5, 0.5))
+    cost = 2.0 * 0.5 / (1.0 + 0.5 + 2.0 + 2.0)
+    masks = propose_masks(surface, affinity=torch.tensor([0.5]))
+    assert masks.sizes.tolist() == [1250, 625, 625]
+    whole, part = (1 - 0.5 * cost) * 0.5 / (0.5 + 0.2), cost * 0.25 / (0.25 + 0.2)
+    assert masks.known_scores.tolist() == pytest.approx([whole, part, part], rel=1e-5)
+
+
+def test_the_room_itself_merges_with_its_own_continuation_alone() -> None:
+    surface, things = room()
+    sides = [set(surface.superpoints[mask & (things == 0)].tolist()) for mask in propose_masks(surface).to_dense()]
+    assert [{0}, {1}, {2}] == sorted(side for side in sides if side)  # the floor, and each wall by itself
+    floor = pavement((0, 0, 2, 2), (2, 0, 2, 2), (1, 2, 0.5, 0.5))  # and a mat at its rim
+    assert sorted(propose_masks(floor).sizes.tolist()) == [625, 10_000, 10_000, 20_000]
+
+
+def test_without_colours_a_fold_is_forgiven_more_than_not() -> None:
+    patches = [patch([0, 0, 0], [0.5, 0, 0], [0, 0.5, 0]), patch([0.5, 0, 0], [0, 0, 0.5], [0, 0.5, 0])]
+    points, normals = (torch.cat([side[which] for side in patches]) for which in (0, 1))
+    surface = Surface(points, normals, torch.arange(2).repeat_interleave(len(patches[0][0])), neighbor_edges(points))
+    assert tree_of(surface, settings=ProposalSettings(highest_cost=0.35)) == [2, 2, -1]
+    assert tree_of(surface, settings=ProposalSettings(highest_cost=0.35, color=0)) == [-1, -1]
+
+
 def test_merges_that_cost_too_much_are_not_made() -> None:
     surface = strip([0, 0, 0], [0.5, 0.5, 0.5])
     apart = torch.tensor([0.0, 1.0])
@@ -220,6 +284,7 @@ def test_what_is_refused() -> None:
             replace(surface, **change)
     for settings, message in (
         ({"color": -1.0}, "color must be at least 0, got -1.0"),
+        ({"views": torch.inf}, "concavity, contact, color and views must be finite"),
         ({"duplicate_iou": 0.0}, r"duplicate_iou in \(0, 1\]"),
         ({"concavity": 0.0, "contact": 0.0}, "nothing to judge by"),
     ):

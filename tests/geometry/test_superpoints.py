@@ -72,6 +72,16 @@ def test_surfaces_a_gap_apart_stay_apart() -> None:
     assert labels.tolist() == [0] * len(floor) + [1] * len(floor)
 
 
+def test_points_at_one_place_do_not_shorten_the_reach() -> None:
+    """Every point of a row thrice: most edges have no length, and the median is that of the others."""
+    row = torch.arange(6.0)[:, None] * torch.tensor([1.0, 0, 0])
+    tripled = row.repeat_interleave(3, dim=0)
+    edges = neighbor_edges(tripled, neighbors=3, reach=1.5)
+    apart = (tripled[edges[:, 0]] - tripled[edges[:, 1]]).norm(dim=1)
+    assert set(apart.tolist()) == {0.0, 1.0}
+    assert len(neighbor_edges(torch.zeros(4, 3), neighbors=2)) == 8
+
+
 def test_neighbor_edges_are_the_official_graph(shared_fixtures: Path) -> None:
     recorded = np.load(shared_fixtures / "modules" / "superpoints" / "points_knn10.npz")
     points, official = torch.from_numpy(recorded["points"]), torch.from_numpy(recorded["edges"]).long()

@@ -118,6 +118,14 @@ def test_rows_of_the_input_that_were_dropped_leave_the_masks(
     assert "1 of 3 masks hold no point" in caplog.text
 
 
+@pytest.mark.parametrize("save", [*MATRICES, save_maskclustering, save_open3dis])
+def test_a_matrix_is_read_in_pieces(tmp_path: Path, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geoguide3d.scenes.mask_files.matrix._VALUES_PER_CHUNK", 2 * K)
+    dense = np.arange(K * N).reshape(K, N) % 4 == 0
+    masks = read_masks(save(tmp_path, dense, HALF), scene())
+    np.testing.assert_array_equal(masks.to_dense().numpy(), dense)
+
+
 @pytest.mark.parametrize(("kind", "none"), [("sai3d_labels", 0), ("sam3d_labels", -1)])
 @settings(max_examples=30)
 @given(labels=arrays.arrays(np.int64, N, elements=st.integers(0, 4)))
@@ -159,6 +167,23 @@ def test_masks_of_another_scene_are_refused(tmp_path: Path, save: Save) -> None:
         read_masks(save(tmp_path, ONES, HALF), scene(8))
 
 
+def test_tensors_of_bfloat16_and_with_gradients_are_read(tmp_path: Path) -> None:
+    conf = torch.tensor([0.5, 0.25, 1.0], dtype=torch.bfloat16)
+    torch.save({"ins": torch.ones(K, N, dtype=torch.bfloat16), "conf": conf}, tmp_path / "a.pth")
+    torch.save(torch.ones(N, K, requires_grad=True), tmp_path / "b.pt")
+    assert read_masks(tmp_path / "a.pth", scene()).known_scores.tolist() == [0.5, 0.25, 1.0]
+    assert read_masks(tmp_path / "b.pt", scene()).sizes.tolist() == [N] * K
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_list_of_windows_names_masks_with_any_letters(tmp_path: Path, start: str, end: str) -> None:
+    path = save_scannet(tmp_path, ONES, HALF)
+    (tmp_path / "pred_mask" / "Stühle.txt").write_text(end.join("1000000") + end, newline="")
+    path.write_text(f"{start}pred_mask/Stühle.txt 1 0.5{end}", encoding="utf-8", newline="")
+    assert read_masks(path, scene()).to_dense().nonzero().tolist() == [[0, 0]]
+
+
 def test_a_square_matrix_is_refused(tmp_path: Path) -> None:
     torch.save(np.ones((N, N), np.float16), tmp_path / "a.pt")
     with pytest.raises(ValueError, match=r"a\.pt: 7 masks of 7 points could lie either way"):
@@ -181,10 +206,10 @@ def test_values_other_than_0_and_1_are_refused(tmp_path: Path, value: float) -> 
 
 
 @pytest.mark.parametrize("save", SCORED)
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_scores_must_be_finite(tmp_path: Path, save: Save, value: float) -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_scores_must_be_finite_in_float32(tmp_path: Path, save: Save, value: float) -> None:
     with pytest.raises(ValueError, match=r"\[1\] is (nan|inf); scores must be finite, leave that mask out or score it"):
-        read_masks(save(tmp_path, ONES, np.array([0.5, value, 0.5], np.float32)), scene())
+        read_masks(save(tmp_path, ONES, np.array([0.5, value, 0.5])), scene())
 
 
 @pytest.mark.parametrize("save", SCORED[1:])
@@ -221,6 +246,7 @@ def test_lines_of_a_list_that_are_refused(tmp_path: Path, line: str, message: st
         ({"length": N, "counts": [5, 1, 1, 2]}, "must rise"),
         ({"length": N, "counts": "1 2 3"}, "pairs of start and count, got 3 numbers"),
         ({"length": N, "counts": "1 x"}, "whole numbers"),
+        ({"length": N, "counts": [1.5, 2.0]}, "whole numbers"),
         ({"counts": "1 2"}, "a dict of 'length' and 'counts'"),
         ("1 2", "a dict of 'length' and 'counts'"),
     ],
@@ -242,7 +268,9 @@ def test_run_lengths_that_are_refused(tmp_path: Path, runs: Any, message: str) -
         (torch.ones(N, K), "sam3d_labels", "does not hold what kind='sam3d_labels' means"),
         (torch.ones(N, K), "scannet", "no masks of kind 'scannet' are in a file .pt"),
         (torch.ones(N, K), "sam", "kind must be one of auto, openmask3d"),
-        (torch.ones(N, K, dtype=torch.complex64), "auto", "must be a matrix of numbers"),
+        (torch.ones(N, K, dtype=torch.complex64), "auto", r"a\.pt: masks must be an array or a tensor of numbers"),
+        (torch.ones(N, K).to_sparse(), "auto", r"a\.pt: masks must be a dense tensor"),
+        ({"ins": torch.ones(K, N).to_sparse(), "conf": [0.5] * K}, "auto", r"a\.pt: ins must be a dense tensor"),
     ],
 )
 def test_contents_of_another_kind(tmp_path: Path, content: Any, kind: Any, message: str) -> None:

@@ -47,6 +47,13 @@ def test_a_missing_file_names_all_that_was_tried(root: Path) -> None:
         read_named_scenes(listed(root, "scene0000_00"), root, SCANNET)
 
 
+def test_of_several_patterns_the_first_that_fits_counts(root: Path) -> None:
+    (root / "scannet_3d" / "val" / "scene0000_00_vh_clean_2.pth").touch()
+    for patterns, split in ((SCANNET.points, "train"), (SCANNET.points[::-1], "val")):
+        (files,) = read_named_scenes(listed(root, "scene0000_00"), root, ScenePatterns(points=patterns))
+        assert files.points.parent.name == split
+
+
 def test_one_scene_has_one_point_file(root: Path) -> None:
     wide = ScenePatterns(points=("scannet_3d/*/{scene}_vh_clean_2.pth",))
     with pytest.raises(ValueError, match=r"has 2 files for its point file: .*superpoint.*narrower"):

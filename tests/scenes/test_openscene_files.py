@@ -47,6 +47,13 @@ def test_nuscenes_has_no_colours(tmp_path: Path, zero: object) -> None:
     assert scene.labels.tolist() == [3, 255, 255]
 
 
+def test_colours_that_rounding_carried_over_the_rim_are_cut(tmp_path: Path) -> None:
+    save((POINTS, np.full((3, 3), 1.0005), LABELS), tmp_path / "a.pth")
+    colors = read_openscene(tmp_path / "a.pth").colors
+    assert colors is not None
+    assert colors.unique().tolist() == [1.0]
+
+
 def test_tensors_are_read_like_arrays(tmp_path: Path) -> None:
     save(tuple(torch.from_numpy(part) for part in (POINTS, RGB / 127.5 - 1, LABELS)), tmp_path / "a.pth")
     assert np.array_equal(read_openscene(tmp_path / "a.pth").points.numpy(), POINTS)
@@ -70,6 +77,7 @@ def test_matterport_names_stay(tmp_path: Path) -> None:
         ((POINTS, LABELS), "a tuple of 2"),
         (3, "one int"),
         ((POINTS, RGB, LABELS), r"colours must lie in \[-1, 1\] .* got 0 to 255"),
+        ((POINTS, RGB / 127.5 - 0.95, LABELS), r"colours must lie in \[-1, 1\] .* to 1\.05"),
         ((POINTS, 1, LABELS), "the place of the colours holds 1"),
         ((POINTS, 0, LABELS[:2]), r"labels must be \(3,\) for 3 points, got \(2,\)"),
         ((POINTS, RGB[:2] / 255, LABELS), r"colors must be \(3, 3\) for 3 points, got \(2, 3\)"),

@@ -52,6 +52,14 @@ def test_faces_are_followed_where_there_are_any() -> None:
     assert torch.equal(no_faces, superpoints_of_cloud(points, None, SMALL, scene().colors))
 
 
+def test_a_mesh_uses_its_colours_where_they_have_a_weight() -> None:
+    points, faces = hill()
+    colored = replace(SMALL, color_weight=1.0)
+    expected = superpoints_of_mesh(points, faces, colored, scene().colors)
+    assert torch.equal(superpoints_of_scene(scene(faces=faces), colored), expected)
+    assert not torch.equal(superpoints_of_scene(scene(faces=faces), SMALL), expected)
+
+
 def test_a_cloud_uses_its_normals_and_colors() -> None:
     cloud = scene(normals=torch.nn.functional.normalize(hill()[0] + 1, dim=1))
     expected = superpoints_of_cloud(cloud.points, cloud.normals, SMALL, cloud.colors)

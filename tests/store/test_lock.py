@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +53,77 @@ def test_a_killed_owner_blocks_nobody(tmp_path: Path) -> None:
     assert (tmp_path / "run" / LOCK_FILE).is_file()
     with locked_folder(tmp_path / "run") as folder:
         assert (folder / LOCK_FILE).read_text() == str(os.getpid())
+
+
+def test_a_link_to_an_empty_folder_stays_and_hides_no_error(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with pytest.raises(ValueError, match="the reason"), locked_folder(tmp_path / "link"):
+        raise ValueError("the reason")
+    assert [path.name for path in tmp_path.iterdir() if path.is_symlink()] == ["link"]
+    assert list((tmp_path / "real").iterdir()) == []
+
+
+def test_a_folder_that_its_owner_removed_is_no_error(tmp_path: Path) -> None:
+    with locked_folder(tmp_path / "run") as folder:
+        shutil.rmtree(folder)
+    assert not folder.exists()
+
+
+def test_a_folder_that_is_removed_while_it_is_taken_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner before ends, and removes the empty folder, just before its lock is opened."""
+    mkdir, made = Path.mkdir, []
+
+    def removed_once(self: Path, *rest: Any, **more: Any) -> None:
+        mkdir(self, *rest, **more)
+        if self == tmp_path / "run" and not made:
+            made.append(self)
+            self.rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", removed_once)
+    with locked_folder(tmp_path / "run") as folder:
+        assert (folder / LOCK_FILE).read_text() == str(os.getpid())
+    assert made
+
+
+def test_a_lock_file_that_its_owner_removed_guards_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The owner before ends between our opening of its file and our lock on it: another file is the lock by then."""
+    flock, removed = fcntl.flock, []
+
+    def removes_once(handle: int, operation: int) -> None:
+        if not removed:
+            removed.append(handle)
+            (tmp_path / "run" / LOCK_FILE).unlink()
+        flock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", removes_once)
+    with locked_folder(tmp_path / "run") as folder:
+        assert (folder / LOCK_FILE).is_file()
+        with pytest.raises(ValueError, match="is in use by process"), locked_folder(folder):
+            pass
+    assert removed
+
+
+def test_the_number_of_an_earlier_owner_is_forgotten(tmp_path: Path) -> None:
+    (tmp_path / LOCK_FILE).write_text("123456789123456789")
+    with locked_folder(tmp_path) as folder:
+        assert (folder / LOCK_FILE).read_text() == str(os.getpid())
+
+
+def test_a_disk_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(handle: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuses)
+    with (
+        pytest.raises(
+            OSError, match=r"run/\.lock cannot be locked \(No locks available\); name a folder on another disk"
+        ),
+        locked_folder(tmp_path / "run"),
+    ):
+        pass
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from geoguide3d.store.torch_files import HoldsObjects, read_torch_file
+from geoguide3d.store.torch_files import HoldsObjects, numbers_of, read_torch_file
 
 NUMBERS = st.sampled_from([np.bool_, np.int8, np.int64, np.uint8, np.uint16, np.float16, np.float32, np.float64])
 BOTH_FORMATS = pytest.mark.parametrize("as_zip", [True, False])
@@ -96,3 +96,44 @@ def test_an_array_with_forged_flags_is_no_array_of_objects(tmp_path: Path, flags
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nothing\.pth"):
         read_torch_file(tmp_path / "nothing.pth")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.array([1.5, 2.0], ">f4"),
+        torch.tensor([1.5, 2.0], dtype=torch.bfloat16),
+        torch.tensor([1.5, 2.0], requires_grad=True),
+    ],
+)
+def test_numbers_of_arrays_and_of_tensors_that_numpy_has_not(tmp_path: Path, value: Any) -> None:
+    path = tmp_path / "a.pt"
+    torch.save(value, path)
+    found = numbers_of(read_torch_file(path), "ids", path)
+    assert found.dtype.isnative
+    assert found.tolist() == [1.5, 2.0]
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.eye(2).to_sparse(), "must be a dense tensor of numbers, got torch.float32, torch.sparse_coo; save its"),
+        (torch.ones(2, dtype=torch.complex64), "must be an array or a tensor of numbers, got complex64"),
+        ([1, 2], "must be an array or a tensor of numbers, got list"),
+    ],
+)
+def test_what_holds_no_numbers_is_named_with_its_file(tmp_path: Path, value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"a\.pt: the ids {message}"):
+        numbers_of(value, "the ids", tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("wrap", [list, tuple, lambda arrays: {"a": arrays}, lambda arrays: [{"a": (arrays,)}]])
+def test_arrays_of_words_are_refused_wherever_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrap: Any
+) -> None:
+    """A damaged file can make them: numpy knows types by letters that the unpickler never sees."""
+    (tmp_path / "a.pt").touch()
+    monkeypatch.setattr(torch, "load", lambda *_, **__: wrap([np.zeros(2), np.array(["word"])]))
+    with pytest.raises(ValueError, match=r"a\.pt holds an array that is not of numbers, or is damaged"):
+        read_torch_file(tmp_path / "a.pt")

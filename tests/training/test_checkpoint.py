@@ -62,6 +62,12 @@ def test_other_settings_are_refused_by_name(tmp_path: Path, settings: Outer | In
     assert str(caught.value).startswith(f"{path}: ")
 
 
+def test_a_setting_that_the_checkpoint_does_not_know_is_named(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "checkpoint.pt", {"step": 4, "settings": {"steps": "3", "kind": '"adamw"'}})
+    with pytest.raises(ValueError, match="was written with folder = absent, now it is null"):
+        read_checkpoint(tmp_path / "checkpoint.pt", SETTINGS)
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 damaged", b"text"])
 def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "checkpoint.pt"

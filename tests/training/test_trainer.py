@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,38 @@ def test_more_processes_than_parts_are_refused() -> None:
         Fit(nn.Linear(2, 1), Schedule(), parts=2, processes=three)
 
 
+@pytest.mark.parametrize(
+    ("power", "what"), [(1.0, "loss"), (0.5, "length of the gradient")]
+)  # the root of 0 is finite, its slope is not
+def test_what_is_not_finite_stops_the_run_before_it_reaches_weights_or_checkpoint(
+    tmp_path: Path, power: float, what: str
+) -> None:
+    class Breaks(Fit):
+        def terms(self, part: int) -> dict[str, Tensor]:
+            loss = super().terms(part)["loss"]
+            if self.step_count < 10:
+                return {"loss": loss}
+            broken = (0.0 * loss) ** power
+            return {"loss": broken / 0 if power == 1 else broken}
+
+    torch.manual_seed(0)
+    run = Breaks(nn.Linear(2, 1), fit().schedule)
+    with pytest.raises(ValueError, match=rf"step 11: the {what} is nan; lower training.learning_rate, now 0.05"):
+        train(run, RunFolder(tmp_path))
+    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["model"]
+    assert torch.equal(run.model.weight, kept["weight"])
+    assert torch.isfinite(kept["weight"]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("average", 1.0), ("average", -0.1), ("average", math.nan), ("warm_up", -1), ("weight_decay", -0.1)],
+)
+def test_a_schedule_out_of_range_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"training\.{name} must .*, got {value}"):
+        fit(**{name: value})
+
+
 def test_learns_and_stops_at_the_end(tmp_path: Path) -> None:
     run = fit(steps=150)
     before = float(run.terms(0)["loss"].detach())
@@ -85,6 +118,30 @@ def test_learns_and_stops_at_the_end(tmp_path: Path) -> None:
     train(again, RunFolder(tmp_path))  # a finished run is only read
     assert again.step_count == 150
     assert torch.equal(again.averaged.weight, run.averaged.weight)
+
+
+def test_a_run_ends_with_a_checkpoint_whatever_its_steps(tmp_path: Path) -> None:
+    run = fit(steps=13)
+    train(run, RunFolder(tmp_path))
+    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert kept["step"] == 13
+    assert torch.equal(kept["averaged"]["weight"], run.averaged.weight)
+
+
+def test_what_a_step_does_not_use_has_a_gradient_of_zero() -> None:
+    """Where other processes have none of it either, and where they have: the optimiser's momentum goes on alike."""
+
+    class Once(Fit):
+        def terms(self, part: int) -> dict[str, Tensor]:
+            used = self.model.weight if self.step_count else self.model.weight + self.model.bias
+            return {"loss": used.square().sum()}
+
+    torch.manual_seed(0)
+    run = Once(nn.Linear(2, 1), fit().schedule)
+    run.step()
+    before = run.model.bias.detach().clone()
+    run.step()
+    assert not torch.equal(run.model.bias, before)
 
 
 def test_a_run_stopped_between_checkpoints_ends_in_the_same_weights(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from geoguide3d.encoders.room_clip.networks import RoomClip, RoomClipConfig
 from geoguide3d.encoders.room_clip.vocabulary import Vocabulary, split_words
 from geoguide3d.encoders.room_clip.weights import read_room_clip
+from geoguide3d.store.cache import content_key
 
 TEXT_SPACE = "roomclip-1"
 
@@ -60,6 +61,10 @@ class RoomClipImageEncoder:
             features = self._network(F.interpolate(pixels, self._size(image), mode="bilinear", antialias=True))
             maps.append(F.normalize(features[0].permute(1, 2, 0), dim=2))
         return maps
+
+    def content(self, names: Sequence[str]) -> str:
+        """Returns a key of the network's weights; the names say nothing of the answers."""
+        return content_key({"pixels": str(self._pixels), **self._network.state_dict()})
 
     def _size(self, image: Tensor) -> tuple[int, int]:
         height, width = image.shape[:2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 import torch
@@ -52,6 +53,8 @@ class ProposalSettings:
         for field in fields(self):
             if not getattr(self, field.name) >= 0:
                 raise ValueError(f"{field.name} must be at least 0, got {getattr(self, field.name)}")
+        if not math.isfinite(self.concavity + self.contact + self.color + self.views):
+            raise ValueError("concavity, contact, color and views must be finite, or the mean of the cues is none")
         if not self.color_range > 0 or not 0 < self.duplicate_iou <= 1 or self.most_masks < 1:
             raise ValueError(
                 "color_range must be positive, duplicate_iou in (0, 1] and most_masks at least 1, got "

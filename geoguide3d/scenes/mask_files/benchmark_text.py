@@ -27,7 +27,7 @@ def masks_of_benchmark_text(path: Path, point_count: int) -> PointMasks:
         ValueError: a line of another form, a path that leaves the folder, a mask of another length or of other values.
     """
     names, scores = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
         words = line.split()
         if not words:
             continue

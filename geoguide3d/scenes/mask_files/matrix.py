@@ -70,7 +70,8 @@ def checked_scores(path: Path, scores: Any, name: str) -> Tensor:
         ValueError: not one finite number per mask.
     """
     try:
-        array = np.asarray(scores, dtype=np.float64)
+        with np.errstate(over="ignore"):  # a number too large for float32 is as lost as inf
+            array = np.asarray(scores, dtype=np.float64).astype(np.float32)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {name} must be one number per mask ({error})") from error
     if array.ndim != 1:
@@ -80,4 +81,4 @@ def checked_scores(path: Path, scores: Any, name: str) -> Tensor:
         raise ValueError(
             f"{path}: {name}[{wrong[0]}] is {array[wrong[0]]}; scores must be finite, leave that mask out or score it"
         )
-    return torch.from_numpy(array.astype(np.float32))
+    return torch.from_numpy(array)

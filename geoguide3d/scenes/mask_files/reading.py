@@ -18,7 +18,7 @@ from geoguide3d.scenes.mask_files.id_lists import ids_of_array, ids_of_text, mas
 from geoguide3d.scenes.mask_files.matrix import masks_of_matrix
 from geoguide3d.scenes.mask_files.run_lengths import masks_of_dict
 from geoguide3d.scenes.scene import Scene
-from geoguide3d.store.torch_files import read_torch_file
+from geoguide3d.store.torch_files import numbers_of, read_torch_file
 
 _log = logging.getLogger(__name__)
 
@@ -93,10 +93,10 @@ def _masks_of_torch(path: Path, point_count: int, kind: MaskKind) -> PointMasks:
     if kind != "auto" and wanted != found:
         raise ValueError(f"{path} does not hold what kind={kind!r} means; {_kinds()}")
     if found == "openmask3d":
-        return masks_of_matrix(path, _array(content), None, point_count)
+        return masks_of_matrix(path, numbers_of(content, "masks", path), None, point_count)
     if found == "open3dis":
         return masks_of_dict(path, content, point_count)
-    return masks_of_ids(path, ids_of_array(path, _array(content)), point_count, _NO_MASK[kind])
+    return masks_of_ids(path, ids_of_array(path, numbers_of(content, "ids", path)), point_count, _NO_MASK[kind])
 
 
 def _kind_of(content: Any) -> str | None:
@@ -105,12 +105,6 @@ def _kind_of(content: Any) -> str | None:
     if isinstance(content, Tensor | np.ndarray):
         return {1: "ids", 2: "openmask3d"}.get(content.ndim)
     return None
-
-
-def _array(content: Tensor | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    if not isinstance(content, Tensor):
-        return content
-    return (content.detach().float() if content.is_floating_point() and content.element_size() < 4 else content).numpy()
 
 
 def _without_empty(masks: PointMasks, path: Path) -> PointMasks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from geoguide3d.geometry.masks import PointMasks
 from geoguide3d.scenes.mask_files.matrix import checked_scores, masks_of_matrix
+from geoguide3d.store.torch_files import numbers_of
 
 
 def masks_of_dict(path: Path, content: Mapping[str, Any], point_count: int) -> PointMasks:
@@ -25,12 +27,12 @@ def masks_of_dict(path: Path, content: Mapping[str, Any], point_count: int) -> P
     """
     if "conf" not in content:
         raise ValueError(f"{path}: no 'conf', the score of each mask, only {', '.join(sorted(map(str, content)))}")
-    scores = checked_scores(path, content["conf"], "conf")
-    masks = content["ins"]
-    if isinstance(masks, Tensor):
-        masks = masks.numpy()
-    if isinstance(masks, np.ndarray):
-        return masks_of_matrix(path, masks, scores, point_count)
+    scores, masks = content["conf"], content["ins"]
+    if isinstance(scores, Tensor):
+        scores = numbers_of(scores, "conf", path)
+    scores = checked_scores(path, scores, "conf")
+    if isinstance(masks, np.ndarray | Tensor):
+        return masks_of_matrix(path, numbers_of(masks, "ins", path), scores, point_count)
     if not isinstance(masks, list):
         raise ValueError(f"{path}: 'ins' must be a matrix or a list of run lengths, got a {type(masks).__name__}")
     if len(masks) != len(scores):
@@ -52,7 +54,7 @@ def _points_of_runs(where: str, mask: Any, point_count: int) -> Tensor:
         )
     words = mask["counts"].split() if isinstance(mask["counts"], str) else mask["counts"]
     try:
-        numbers = np.array([int(word) for word in words], dtype=np.int64)
+        numbers = np.array([int(word) if isinstance(word, str) else index(word) for word in words], dtype=np.int64)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{where}: counts must be whole numbers ({error})") from error
     if len(numbers) % 2:

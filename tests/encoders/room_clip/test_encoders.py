@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from geoguide3d.encoders.protocols import ImageEncoder, TextEncoder
+from geoguide3d.encoders.protocols import ImageEncoder, Teacher2D, TextEncoder
 from geoguide3d.encoders.room_clip import RoomClipImageEncoder, RoomClipTextEncoder
 from geoguide3d.scenes.rooms import CATEGORIES
 
@@ -38,6 +38,15 @@ def test_both_halves_keep_their_protocols(images: RoomClipImageEncoder, texts: R
     assert images.reads_images
     assert texts.relevant_cosine is not None
     assert 0.1 < texts.relevant_cosine < 0.9
+
+
+def test_the_content_is_that_of_the_weights(images: RoomClipImageEncoder) -> None:
+    assert isinstance(images, Teacher2D)
+    changed = RoomClipImageEncoder.load()
+    assert changed.content(["a"]) == images.content(["b"])
+    with torch.no_grad():
+        next(changed._network.parameters()).view(-1)[0] += 1e-3
+    assert changed.content(["a"]) != images.content(["a"])
 
 
 def test_texts_are_unit_rows(texts: RoomClipTextEncoder) -> None:
