@@ -33,7 +33,7 @@ class TrainingSettings(Schedule):
 
     Args:
         scenes_per_step: scenes whose mean loss is one step's; they are shared by the processes, and need the memory
-            of one.
+            of one. Four that share a step's points taught more than one (docs/ablation.md).
         points_per_step: points of a step, shared evenly by its scenes.
         drawn: what is drawn of larger scenes: points, which taught more per step (docs/ablation.md), or superpoints,
             whole ones.
@@ -49,7 +49,7 @@ class TrainingSettings(Schedule):
     learning_rate: float = 1e-3
     warm_up: int = 0
     weight_decay: float = 0.0
-    scenes_per_step: int = 1
+    scenes_per_step: int = 4
     points_per_step: int = 20_000
     drawn: Unit = "points"
     hidden_channels: int = 768

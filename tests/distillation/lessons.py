@@ -10,7 +10,9 @@ from geoguide3d.distillation.lessons import Lesson
 from geoguide3d.distillation.objective import Objective, preset
 from geoguide3d.distillation.sample import Sample
 
-SETTINGS = TrainingSettings(steps=160, points_per_step=128, learning_rate=3e-3, hidden_channels=32, log_every=60)
+SETTINGS = TrainingSettings(
+    steps=160, scenes_per_step=1, points_per_step=128, learning_rate=3e-3, hidden_channels=32, log_every=60
+)
 DIRECTIONS = torch.eye(6)[:3]
 
 
