@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from geoguide3d.distillation.sample import Sample
-from geoguide3d.ops.segment_reduce import sum_dtype
+from geoguide3d.ops import segment_mean_csr
 
 _LARGEST = 1e30  # whose mean is finite; more is as good as infinite
 _CURES = {
@@ -55,7 +55,8 @@ def finite_mean(
     Raises:
         ValueError: a row holds NaN or infinity; the message says in how many and what to do about `name`.
     """
-    mean = rows.detach().mean(dim=0, dtype=sum_dtype(rows))
+    everything = torch.tensor([0, len(rows)], device=rows.device)
+    mean = segment_mean_csr(rows.detach(), everything).squeeze(0)  # torch's own takes four times as long
     if not bool(torch.isfinite(mean).all()):
         bad = int((~(rows.abs() < _LARGEST).all(dim=1)).sum())
         raise ValueError(f"{name} has NaN or infinite numbers in {bad} of {len(rows)} rows: {_CURES[name]}")
