@@ -1,6 +1,6 @@
 """Sums of directions on N = 150k rows of C = 768 against plain torch, and the bytes to be touched.
 
-Plain torch is normalize, minus the mean, normalize, index_add_, and its autograd. The limit reads (and writes) once what
+Plain torch is normalize, minus the mean, normalize, index_add_, and autograd. The limit reads (and writes) once what
 the op must read and write, with torch's own sum and copy_. Runs on the GPU where there is one and the CUDA kernels are
 built, else on the CPU.
 """

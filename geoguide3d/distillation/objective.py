@@ -121,6 +121,10 @@ class _Plan:
     of_geometry: list[str] = field(default_factory=list)  # families whose geometric means are needed too
     related: dict[str, Tensor] = field(default_factory=dict)  # family: the lists of it whose relations are compared
 
+    def partition(self, means: Mapping[str, Tensor]) -> tuple[Tensor, PointLists] | None:
+        """Returns the means, and the lists, of the family that holds every point once, if there is one."""
+        return (means["superpoints"], self.families["superpoints"]) if "superpoints" in means else None
+
 
 class Objective(nn.Module):
     """The loss of one sample, with the trainable heads that only training needs.
@@ -187,12 +191,12 @@ class Objective(nn.Module):
                 occlusion needs.
         """
         check_sample(sample, semantic, self.geometric_channels, self.semantic_channels)
-        for name, rows in (("semantic", semantic), ("sample.targets", sample.targets)):
-            finite_mean(name, rows)
-        centre = finite_mean("sample.geometric", sample.geometric)
         plan = self._plan(sample, generator)
         means = pooled_means(semantic, plan.families)
         geometry = pooled_means(sample.geometric, {name: plan.families[name] for name in plan.of_geometry})
+        finite_mean("semantic", semantic, plan.partition(means))
+        finite_mean("sample.targets", sample.targets)
+        centre = finite_mean("sample.geometric", sample.geometric, plan.partition(geometry))
         terms: dict[str, tuple[float, Tensor]] = {}
         result = {"mean_cosine": mean_pairwise_cosine(semantic.detach())}
         if plan.point_targets:
