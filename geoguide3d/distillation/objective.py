@@ -18,6 +18,7 @@ from geoguide3d.losses.cosine import cosine_distance, mean_pairwise_cosine
 from geoguide3d.losses.iirc import IircSettings, drawn_superpoints, iirc
 from geoguide3d.losses.imr import ImrSettings, drawn_masks, imr, visible_parts
 from geoguide3d.losses.pooling import pooled_means
+from geoguide3d.losses.readings import read
 from geoguide3d.losses.usd import Taught, UncertaintyHead, UsdSettings, point_weights, usd
 from geoguide3d.ops.point_lists import PointLists
 
@@ -192,7 +193,7 @@ class Objective(nn.Module):
         """
         check_sample(sample, semantic, self.geometric_channels, self.semantic_channels)
         plan = self._plan(sample, generator)
-        means = pooled_means(semantic, plan.families)
+        semantic, means, directions = read(semantic, plan.families, plan.taught, self.semantic_mean)
         geometry = pooled_means(sample.geometric, {name: plan.families[name] for name in plan.of_geometry})
         finite_mean("semantic", semantic, plan.partition(means))
         finite_mean("sample.targets", sample.targets)
@@ -201,10 +202,10 @@ class Objective(nn.Module):
         result = {"mean_cosine": mean_pairwise_cosine(semantic.detach())}
         if plan.point_targets:
             terms["distillation"] = self.settings.distillation_weight, self._points(semantic, sample)
-        if plan.taught is not None:
+        if plan.taught is not None and directions is not None:
             geometric = (sample.geometric, geometry["superpoints"]) if self.uncertainty is not None else None
             weights = point_weights(self.settings.usd, self.uncertainty, geometric, plan.taught, self.semantic_mean)
-            value = usd(semantic, means["taught"], weights, plan.taught, self.settings.usd, self.semantic_mean)
+            value = usd(directions, means["taught"], weights, plan.taught, self.settings.usd, self.semantic_mean)
             terms["distillation"], result["weight_entropy"] = (
                 (self.settings.distillation_weight, value.loss),
                 value.entropy,
