@@ -61,7 +61,9 @@ class Adapter(nn.Module):
         """
         if features.ndim != 2 or features.shape[1] != self.in_channels:
             raise ValueError(f"this adapter takes (N, {self.in_channels}) features, got {tuple(features.shape)}")
-        hidden = self.expand((features - self.input_mean) / self.input_scale)
+        inverse = self.input_scale.reciprocal()
+        standardised = torch.addcmul(-self.input_mean * inverse, features, inverse)  # one pass over (N, G)
+        hidden = self.expand(standardised)
         return self.project(nn.functional.gelu(self.norm(hidden)))  # type: ignore[no-any-return]
 
     def set_input_statistics(

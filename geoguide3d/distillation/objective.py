@@ -18,6 +18,7 @@ from geoguide3d.losses.cosine import cosine_distance, mean_pairwise_cosine
 from geoguide3d.losses.iirc import IircSettings, drawn_superpoints, iirc
 from geoguide3d.losses.imr import ImrSettings, drawn_masks, imr, visible_parts
 from geoguide3d.losses.pooling import pooled_means
+from geoguide3d.losses.readings import read
 from geoguide3d.losses.usd import Taught, UncertaintyHead, UsdSettings, point_weights, usd
 from geoguide3d.ops.point_lists import PointLists
 
@@ -124,6 +125,10 @@ class _Plan:
     of_geometry: list[str] = field(default_factory=list)  # families whose geometric means are needed too
     related: dict[str, Tensor] = field(default_factory=dict)  # family: the lists of it whose relations are compared
 
+    def partition(self, means: Mapping[str, Tensor]) -> tuple[Tensor, PointLists] | None:
+        """Returns the means, and the lists, of the family that holds every point once, if there is one."""
+        return (means["superpoints"], self.families["superpoints"]) if "superpoints" in means else None
+
 
 class Objective(nn.Module):
     """The loss of one sample, with the trainable heads that only training needs.
@@ -190,20 +195,20 @@ class Objective(nn.Module):
                 occlusion needs.
         """
         check_sample(sample, semantic, self.geometric_channels, self.semantic_channels)
-        for name, rows in (("semantic", semantic), ("sample.targets", sample.targets)):
-            finite_mean(name, rows)
-        centre = finite_mean("sample.geometric", sample.geometric)
         plan = self._plan(sample, generator)
-        means = pooled_means(semantic, plan.families)
+        semantic, means, directions = read(semantic, plan.families, plan.taught, self.semantic_mean)
         geometry = pooled_means(sample.geometric, {name: plan.families[name] for name in plan.of_geometry})
+        finite_mean("semantic", semantic, plan.partition(means))
+        finite_mean("sample.targets", sample.targets)
+        centre = finite_mean("sample.geometric", sample.geometric, plan.partition(geometry))
         terms: dict[str, tuple[float, Tensor]] = {}
         result = {"mean_cosine": mean_pairwise_cosine(semantic.detach())}
         if plan.point_targets:
             terms["distillation"] = self.settings.distillation_weight, self._points(semantic, sample)
-        if plan.taught is not None:
+        if plan.taught is not None and directions is not None:
             geometric = (sample.geometric, geometry["superpoints"]) if self.uncertainty is not None else None
             weights = point_weights(self.settings.usd, self.uncertainty, geometric, plan.taught, self.semantic_mean)
-            value = usd(semantic, means["taught"], weights, plan.taught, self.settings.usd, self.semantic_mean)
+            value = usd(directions, means["taught"], weights, plan.taught, self.settings.usd, self.semantic_mean)
             terms["distillation"], result["weight_entropy"] = (
                 (self.settings.distillation_weight, value.loss),
                 value.entropy,

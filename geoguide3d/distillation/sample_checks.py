@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from geoguide3d.distillation.sample import Sample
-from geoguide3d.ops.segment_reduce import sum_dtype
+from geoguide3d.ops import segment_mean_csr
+from geoguide3d.ops.point_lists import PointLists
 
 _LARGEST = 1e30  # whose mean is finite; more is as good as infinite
 _CURES = {
@@ -49,13 +50,23 @@ def check_sample(
 def finite_mean(
     name: str,
     rows: Tensor,  # (P, C)
+    pooled: tuple[Tensor, PointLists] | None = None,
 ) -> Tensor:
     """Returns the (C,) mean of the rows; NaN and infinity cannot hide in it.
+
+    Args:
+        pooled: (S, C) means over lists that hold every row once, where there are some: they tell it without another
+            look at the rows.
 
     Raises:
         ValueError: a row holds NaN or infinity; the message says in how many and what to do about `name`.
     """
-    mean = rows.detach().mean(dim=0, dtype=sum_dtype(rows))
+    if pooled is None:
+        everything = torch.tensor([0, len(rows)], device=rows.device)
+        mean = segment_mean_csr(rows.detach(), everything).squeeze(0)  # torch's own takes four times as long
+    else:
+        means, lists = pooled
+        mean = (means.detach() * lists.sizes[:, None]).sum(dim=0) / len(rows)
     if not bool(torch.isfinite(mean).all()):
         bad = int((~(rows.abs() < _LARGEST).all(dim=1)).sum())
         raise ValueError(f"{name} has NaN or infinite numbers in {bad} of {len(rows)} rows: {_CURES[name]}")

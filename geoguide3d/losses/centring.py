@@ -9,10 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from geoguide3d.ops.direction_sums import NEAREST
 from geoguide3d.ops.unit_rows import SHORTEST_ROW
-
-NEAREST = 1e-3  # unit vectors nearer to the mean than this say no direction: float32 has lost it
-_ROWS_AT_ONCE = 1024
 
 
 def centred(
@@ -39,18 +37,3 @@ def directions(
     """
     seen = centred(vectors, mean)
     return seen if mean is None else torch.nn.functional.normalize(seen, dim=1, eps=NEAREST)
-
-
-def along(
-    vectors: Tensor,  # (N, C)
-    direction: Tensor,  # (C,)
-) -> Tensor:
-    """Returns (N,) products of the vectors with one direction, in its dtype, also where autocast would take half.
-
-    What is left of a unit vector after centring is small, and bfloat16 keeps three digits of the whole.
-    """
-    with torch.autocast(vectors.device.type, enabled=False):
-        if vectors.dtype == direction.dtype:
-            return vectors @ direction
-        blocks = torch.split(vectors, _ROWS_AT_ONCE)  # no (N, C) copy in another type
-        return torch.cat([direction.new_zeros(0), *(block.to(direction.dtype) @ direction for block in blocks)])

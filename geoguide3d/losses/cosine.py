@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from geoguide3d.losses.centring import along
+from geoguide3d.ops import direction_total
 
 
 def cosine_distance(
@@ -35,8 +35,7 @@ def mean_pairwise_cosine(
 
     Exact in O(P · C): the length of the sum of unit vectors says it.
     """
-    lengths: Tensor = torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float32).clamp(min=1e-8)
-    total = along(vectors.T, lengths.reciprocal())
+    total = direction_total(vectors)
     count = len(vectors)
     if count < 2:
         return total.new_full((), torch.nan)

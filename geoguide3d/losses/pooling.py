@@ -21,11 +21,23 @@ def pooled_means(
     """
     if not families:
         return {}
+    lists = joined(families)
+    return parted(segment_mean_csr(vectors, lists.offsets, lists.point_ids), families)
+
+
+def joined(families: Mapping[str, PointLists]) -> PointLists:
+    """Returns the lists of all families, of which there is one at least, one after the other."""
     ends = torch.tensor([len(lists.point_ids) for lists in families.values()]).cumsum(0).tolist()
     begins = [0, *ends[:-1]]
     offsets = [lists.offsets[:-1] + begin for lists, begin in zip(families.values(), begins, strict=True)]
     last = next(iter(families.values())).offsets.new_tensor([ends[-1]])
-    ids = torch.cat([lists.point_ids for lists in families.values()])
-    means = segment_mean_csr(vectors, torch.cat([*offsets, last]), ids)
-    parts = torch.split(means, [len(lists) for lists in families.values()])
+    return PointLists(torch.cat([*offsets, last]), torch.cat([lists.point_ids for lists in families.values()]))
+
+
+def parted(
+    rows: Tensor,  # (sum of S, C)
+    families: Mapping[str, PointLists],
+) -> dict[str, Tensor]:
+    """Returns per family the rows of its lists, from those of `joined`."""
+    parts = torch.split(rows, [len(lists) for lists in families.values()])
     return dict(zip(families, parts, strict=True))

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, normalize
 
 from geoguide3d.losses.centring import directions
-from geoguide3d.losses.direction_sums import cosines_with_segments, direction_sums
-from geoguide3d.ops import segment_softmax, segment_sum, weighted_segment_mean
+from geoguide3d.ops import direction_dot, segment_softmax, segment_sum, weighted_segment_mean
 from geoguide3d.ops.point_lists import PointLists
 from geoguide3d.ops.segment_reduce import sum_dtype
 
@@ -136,7 +135,7 @@ class Usd(NamedTuple):
 
 
 def usd(
-    semantic: Tensor,  # (P, C)
+    sums: Tensor,  # (Q, C)
     semantic_means: Tensor,  # (Q, C)
     weights: Tensor,  # (P,)
     taught: Taught,
@@ -150,8 +149,8 @@ def usd(
     weights are even). Both sides are centred.
 
     Args:
-        semantic: (P, C) outputs of the adapter.
-        semantic_means: (Q, C) means of them over `taught.lists`.
+        sums: (Q, C) `ops.direction_sums` of the taught points' outputs, seen from `mean`.
+        semantic_means: (Q, C) means of the outputs over `taught.lists`.
         weights: (P,) of `point_weights`.
         mean: (C,) for `centred`; None is 0.
 
@@ -166,7 +165,6 @@ def usd(
     weights = weights.detach() if settings.detach else weights
     pooled = weighted_segment_mean(targets, weights, taught.superpoints, taught.count)
     towards = directions(pooled, mean)
-    sums = direction_sums(semantic, taught.taught, taught.superpoints, taught.count, mean)
     point_term = 1 - (sums * towards).sum() / taught_points
     held = sizes > 0
     cosines = (directions(semantic_means, mean) * towards).sum(dim=1)
@@ -199,7 +197,7 @@ def point_weights(
     targets = normalize(taught.targets, dim=1) if settings.normalize_targets else taught.targets
     target_means = weighted_segment_mean(targets, kept, taught.superpoints, taught.count, eps=1e-30)
     if settings.weight == "robust":
-        cosines = cosines_with_segments(targets, directions(target_means, mean), taught.superpoints, mean)
+        cosines = direction_dot(targets, directions(target_means, mean), taught.superpoints, mean)
         return kept * torch.exp(settings.sharpness * (cosines - 1))
     if head is None or geometric is None:
         raise ValueError(f"weight {settings.weight!r} needs an uncertainty head and geometric features")

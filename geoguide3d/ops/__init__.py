@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from geoguide3d.ops.cosine_query import cosine_scores, cosine_top1, relevancy_scores, relevancy_top1
 from geoguide3d.ops.csr_transpose import csr_transpose
+from geoguide3d.ops.direction_sums import direction_dot, direction_sums, direction_total
 from geoguide3d.ops.felzenszwalb import edge_weights, felzenszwalb, mesh_edges
 from geoguide3d.ops.fuse_views import FusionState, Sightings, fuse_views
 from geoguide3d.ops.gram_mse import gram_mse
@@ -36,6 +37,9 @@ __all__ = [
     "cosine_scores",
     "cosine_top1",
     "csr_transpose",
+    "direction_dot",
+    "direction_sums",
+    "direction_total",
     "edge_weights",
     "felzenszwalb",
     "fuse_views",

@@ -104,14 +104,14 @@ def weighted_segment_mean_csr(
 
 def dense_rows(values: Tensor, index: Tensor, num_segments: int) -> RowLists:
     """Checks values (N, C) and index (N,), and returns the rows of each segment."""
-    _check_values(values)
+    check_values(values)
     check_index(values, index, num_segments)
     return rows_by_index(index, num_segments)
 
 
 def listed_rows(values: Tensor, offsets: Tensor, row_ids: Tensor | None) -> RowLists:
     """Checks values (N, C) and the lists, and returns the lists."""
-    _check_values(values)
+    check_values(values)
     if row_ids is not None and (row_ids.ndim != 1 or row_ids.dtype != torch.int64):
         raise ValueError(f"row_ids must be (E,) int64, got {tuple(row_ids.shape)} {row_ids.dtype}")
     if row_ids is not None and row_ids.device != values.device:
@@ -120,7 +120,8 @@ def listed_rows(values: Tensor, offsets: Tensor, row_ids: Tensor | None) -> RowL
     return RowLists(row_ids, offsets, None)
 
 
-def _check_values(values: Tensor) -> None:
+def check_values(values: Tensor) -> None:
+    """Raises ValueError unless values are (N, C) floats."""
     if values.ndim != 2 or not values.is_floating_point():
         raise ValueError(f"values must be (N, C) floats, got {tuple(values.shape)} {values.dtype}")
 

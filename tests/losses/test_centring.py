@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from geoguide3d.losses.centring import NEAREST, centred, directions
+from geoguide3d.losses.centring import centred, directions
 from geoguide3d.losses.cosine import mean_pairwise_cosine
-from geoguide3d.losses.direction_sums import cosines_with_segments, direction_sums
 from geoguide3d.losses.pooling import pooled_means
+from geoguide3d.ops import direction_dot, direction_sums
+from geoguide3d.ops.direction_sums import NEAREST
 from geoguide3d.ops.point_lists import PointLists
 
 
@@ -60,7 +61,7 @@ def test_sums_are_those_of_the_rows_one_by_one(rows: int, with_mean: bool) -> No
     vectors, counts, index, some = data(rows)
     mean = some if with_mean else None
     leaf, naive = vectors.clone().requires_grad_(), vectors.clone().requires_grad_()
-    found, expected = direction_sums(leaf, counts, index, 7, mean), one_by_one(naive, counts, index, 7, mean)
+    found, expected = direction_sums(leaf, index, 7, counts, mean), one_by_one(naive, counts, index, 7, mean)
     torch.testing.assert_close(found, expected)
     upstream = torch.randn(7, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
     if not counts.any():
@@ -75,7 +76,7 @@ def test_sums_are_those_of_the_rows_one_by_one(rows: int, with_mean: bool) -> No
 def test_gradient_by_finite_differences(with_mean: bool) -> None:
     vectors, counts, index, mean = data()
     assert torch.autograd.gradcheck(
-        lambda leaf: direction_sums(leaf, counts, index, 5, mean if with_mean else None), vectors.requires_grad_()
+        lambda leaf: direction_sums(leaf, index, 5, counts, mean if with_mean else None), vectors.requires_grad_()
     )
 
 
@@ -83,10 +84,10 @@ def test_gradient_by_finite_differences(with_mean: bool) -> None:
 def test_half_types_give_float32_sums_and_their_own_gradient(rows: int) -> None:
     vectors, counts, index, mean = data(rows)
     leaf = vectors.to(torch.bfloat16).requires_grad_()
-    sums = direction_sums(leaf, counts, index, 5, mean)
+    sums = direction_sums(leaf, index, 5, counts, mean)
     assert sums.dtype == torch.float32
     wide = leaf.detach().float().requires_grad_()
-    expected = direction_sums(wide, counts, index, 5, mean)
+    expected = direction_sums(wide, index, 5, counts, mean)
     torch.testing.assert_close(sums, expected)
     (got,), (wanted,) = (torch.autograd.grad(value.sum(), of) for value, of in ((sums, leaf), (expected, wide)))
     assert got.dtype == torch.bfloat16
@@ -97,9 +98,9 @@ def test_autocast_does_not_coarsen_what_is_left_after_centring() -> None:
     vectors, counts, index, mean = data()
     vectors = (mean + 0.05 * vectors).float()  # near the mean
     segments = directions(vectors[:5], mean.float())
-    plain = direction_sums(vectors, counts, index, 5, mean), cosines_with_segments(vectors, segments, index, mean)
+    plain = direction_sums(vectors, index, 5, counts, mean), direction_dot(vectors, segments, index, mean)
     with torch.autocast("cpu", torch.bfloat16):
-        cast = direction_sums(vectors, counts, index, 5, mean), cosines_with_segments(vectors, segments, index, mean)
+        cast = direction_sums(vectors, index, 5, counts, mean), direction_dot(vectors, segments, index, mean)
         pairs = mean_pairwise_cosine(vectors)
     torch.testing.assert_close(cast, plain)
     torch.testing.assert_close(pairs, mean_pairwise_cosine(vectors))
@@ -110,7 +111,7 @@ def test_a_row_of_zeros_keeps_value_and_gradient_finite(with_mean: bool) -> None
     vectors, counts, index, mean = data()
     vectors[3], counts[3] = 0, True
     leaf = vectors.float().requires_grad_()
-    sums = direction_sums(leaf, counts, index, 5, mean.float() if with_mean else None)
+    sums = direction_sums(leaf, index, 5, counts, mean.float() if with_mean else None)
     sums.sum().backward()  # type: ignore[no-untyped-call]
     assert leaf.grad is not None
     assert bool(torch.isfinite(sums).all()) and bool(torch.isfinite(leaf.grad).all())
@@ -120,7 +121,7 @@ def test_cosines_with_the_vector_of_the_segment() -> None:
     vectors, _, index, mean = data()
     segments = directions(torch.randn(5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1)), mean)
     expected = (directions(vectors, mean) * segments[index]).sum(dim=1)
-    torch.testing.assert_close(cosines_with_segments(vectors, segments, index, mean), expected)
+    torch.testing.assert_close(direction_dot(vectors, segments, index, mean), expected)
 
 
 def test_mean_pairwise_cosine_is_that_of_all_pairs() -> None:

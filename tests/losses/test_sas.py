@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from geoguide3d.losses.pooling import pooled_means
+from geoguide3d.losses.readings import read
 from geoguide3d.losses.usd import Taught, UsdSettings, point_weights, usd
 from geoguide3d.ops import weighted_segment_mean
 
@@ -42,8 +42,9 @@ def test_value_and_gradient_are_the_recorded_ones(shared_fixtures: Path, case: s
     found, taught = recorded(shared_fixtures, case)
     double = case == "float64"
     output = found["output_3d"].clone().requires_grad_()
-    means = pooled_means(output, {"taught": taught.lists})["taught"]
-    loss, entropy = usd(output, means, point_weights(SETTINGS, None, None, taught), taught, SETTINGS)
+    _, means, sums = read(output, {"taught": taught.lists}, taught, None)
+    assert sums is not None
+    loss, entropy = usd(sums, means["taught"], point_weights(SETTINGS, None, None, taught), taught, SETTINGS)
     loss.backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(
         loss.detach(), found["loss"], rtol=1e-12 if double else 2e-6, atol=1e-14 if double else 1e-7

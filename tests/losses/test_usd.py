@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, gelu, normalize
 
 from geoguide3d.losses.pooling import pooled_means
+from geoguide3d.losses.readings import read
 from geoguide3d.losses.usd import Taught, UncertaintyHead, Usd, UsdSettings, point_weights, usd, weight_entropy
 from geoguide3d.ops.point_lists import PointLists
 
@@ -45,7 +46,9 @@ def value(
 ) -> Usd:
     lists = {"all": PointLists.of_superpoints(taught.superpoints, taught.count)}
     weights = point_weights(settings, head, (geometric, pooled_means(geometric, lists)["all"]), taught, mean)
-    return usd(semantic, pooled_means(semantic, {"t": taught.lists})["t"], weights, taught, settings, mean)
+    _, means, sums = read(semantic, {"t": taught.lists}, taught, mean)
+    assert sums is not None
+    return usd(sums, means["t"], weights, taught, settings, mean)
 
 
 def naive(
