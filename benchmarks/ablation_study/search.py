@@ -14,8 +14,8 @@ from ablation_study.rows import Row
 from ablation_study.runs import Case, Judged, Run, run_all
 from ablation_study.scores import mean_iou
 
-RATES = (3e-4, 6e-4, 1e-3, 2e-3)
-RATES_AND_FACTORS = tuple(product((6e-4, 1e-3), (0.5, 1.5)))
+RATES = (6e-4, 1e-3, 2e-3, 4e-3)
+RATES_AND_FACTORS = tuple(product((1e-3, 2e-3), (0.5, 1.0)))
 
 
 @dataclass(frozen=True)

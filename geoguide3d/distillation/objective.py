@@ -93,8 +93,8 @@ PRESETS: Mapping[str, ObjectiveSettings] = MappingProxyType(
         # what docs/ablation.md supports
         "recommended": ObjectiveSettings(
             centred=True,
-            imr_weight=0.1,
-            iirc_weight=0.3,
+            imr_weight=0.05,
+            iirc_weight=0.15,
             usd=UsdSettings(weight="robust"),
             imr=ImrSettings(logit_scale=10.0, balanced=True, least_points=10),  # a step sees a part of each mask
             iirc=IircSettings(centre_geometry=True, centre_semantic=True),
