@@ -33,7 +33,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     words = [sys.executable, str(SCRIPT), str(folder), *KILLED, "full_disk"]
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root)}  # of the package tests
-    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=root, env=environment, timeout=120)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=root, env=environment, timeout=900)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 
