@@ -113,14 +113,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _stage("measure (a): fused RoomCLIP features of the held-out rooms' frames"):
             scores = {"(a) fused 2D features, with images": _score_fused(scenes, model)}
         with _stage("measure (b), (c), (d): the adapters on the held-out rooms' points alone"):
-            encoded = [model.encode(scene) for scene in scenes]
-            scores["(b) GeoGuide, without images"] = _score(scenes, encoded, [None] * len(scenes), model)
-            for name, other in {
-                "(c) the same, plainly distilled": plain,
-                "(d) (b) without RoomNet": handcrafted,
-            }.items():
-                answers = [other.encode(scene) for scene in scenes]
-                scores[name] = _score(scenes, answers, [None] * len(scenes), other)
+            encoded, answers = _encode(scenes, model, plain)
+            unseen = [None] * len(scenes)
+            scores["(b) GeoGuide, without images"] = _score(scenes, encoded, unseen, model)
+            scores["(c) the same, plainly distilled"] = _score(scenes, answers, unseen, plain)
+            answers = [handcrafted.encode(scene) for scene in scenes]
+            scores["(d) (b) without RoomNet"] = _score(scenes, answers, unseen, handcrafted)
         _print_scores(scores)
         with _stage("ask a held-out room"):
             written = _ask(test, scenes, encoded, model, settings.output / "answers")
@@ -183,6 +181,15 @@ class _School:
             return self._fused[files.points]
 
         return teach
+
+
+def _encode(scenes: Sequence[Scene], model: GeoGuide, other: GeoGuide) -> tuple[list[Tensor], list[Tensor]]:
+    """Returns what two models of one backbone say of the scenes, each of which the backbone sees once."""
+    said: list[tuple[Tensor, Tensor]] = []
+    for scene in scenes:
+        geometry = model.backbone.encode(scene)
+        said.append((model.adapt(geometry), other.adapt(geometry)))
+    return [first for first, _ in said], [second for _, second in said]
 
 
 def _print_scores(scores: Mapping[str, Scores]) -> None:

@@ -100,7 +100,14 @@ class GeoGuide:
     @torch.no_grad()
     def encode(self, scene: Scene) -> Tensor:
         """Returns (N, C) float32 features in the text space, in the order of scene.points, un-normalised."""
-        features = self.backbone.encode(scene)
+        return self.adapt(self.backbone.encode(scene))
+
+    @torch.no_grad()
+    def adapt(
+        self,
+        features: Tensor,  # (N, G)
+    ) -> Tensor:
+        """Returns (N, C) float32 features in the text space, un-normalised, of what the backbone says of points."""
         encoded = features.new_empty((len(features), self.adapter.out_channels), dtype=torch.float32)
         for start in range(0, len(features), _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)
