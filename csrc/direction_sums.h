@@ -23,8 +23,8 @@
 //     The gradient of the sum of sums[s] . grad[s] by values, plus `added` (N, C), of the type of values, or none.
 //     A row that does not count has gradient 0. Where |v| <= 1e-8 or |u - m| <= 1e-3 what divides is a constant.
 //
-//   Each is one pass over memory: a row is read once, and what is said of it is computed while it lies in the cache. No
-//   (N, C) temporary is made. No second derivative.
+//   What is said of a row is computed while it lies in the cache, so that each is one pass over memory; on CUDA the
+//   sums are two, one that measures rows and one that adds them up. No (N, C) temporary is made. No second derivative.
 //   Results are deterministic on both devices and do not depend on the number of threads: rows are added in the order
 //   of the list, in parts of fixed size, and the parts in order. N = 0, S = 0 and C = 0 are valid. Lists are checked as
 //   csrc/csr_transpose.h says.
@@ -65,6 +65,24 @@ inline void check_added(const Tensor& values, const std::optional<Tensor>& added
                       added->scalar_type() == values.scalar_type(),
                   "added must be like values");
 }
+
+// The tensors of an op, as its kernels read them; they live as long as this.
+struct [[gnu::visibility("hidden")]] DirectionInputs {
+  const Tensor values;
+  const std::optional<Tensor> counts, mean;
+
+  DirectionInputs(const Tensor& v, const std::optional<Tensor>& c, const std::optional<Tensor>& m)
+      : values(with_contiguous_rows(v)), counts(contiguous(c)), mean(contiguous(m)) {
+    check_direction_inputs(v, m);
+    check_counts(c, v.size(0));
+  }
+  // A device's Directions<T> begins with rows, what counts and the mean.
+  template <template <typename> class Directions, typename T>
+  Directions<T> as() const {
+    return {rows_of<T>(values), data_or_null<bool>(counts), data_or_null<accumulator_t<T>>(mean)};
+  }
+  ScalarType dtype() const { return values.scalar_type(); }
+};
 
 // What divides a row, and whether it moves with the row.
 template <typename A>

@@ -184,26 +184,9 @@ struct Directions {
   }
 };
 
-// The tensors of an op, as its kernel reads them; they live as long as this.
-struct [[gnu::visibility("hidden")]] Inputs {
-  const Tensor values;
-  const std::optional<Tensor> counts, mean;
-
-  Inputs(const Tensor& v, const std::optional<Tensor>& c, const std::optional<Tensor>& m)
-      : values(with_contiguous_rows(v)), counts(contiguous(c)), mean(contiguous(m)) {
-    check_direction_inputs(v, m);
-    check_counts(c, v.size(0));
-  }
-  template <typename T>
-  Directions<T> directions() const {
-    return {rows_of<T>(values), data_or_null<bool>(counts), data_or_null<accumulator_t<T>>(mean)};
-  }
-  ScalarType dtype() const { return values.scalar_type(); }
-};
-
 Tensor direction_sums(const Tensor& values, const std::optional<Tensor>& counts, const std::optional<Tensor>& mean,
                       const std::optional<Tensor>& row_ids, const Tensor& offsets, const std::optional<Tensor>&) {
-  const Inputs inputs(values, counts, mean);
+  const DirectionInputs inputs(values, counts, mean);
   const int64_t N = values.size(0), C = values.size(1);
   const List list(row_ids, offsets, N);
   const Csr csr = checked(list, N);
@@ -212,14 +195,14 @@ Tensor direction_sums(const Tensor& values, const std::optional<Tensor>& counts,
   with_floating_dtype(inputs.dtype(), "direction_sums", [&](auto zero) {
     using T = decltype(zero);
     using A = accumulator_t<T>;
-    inputs.directions<T>().sum_segments(csr, partial.mutable_data_ptr<A>(), sums.mutable_data_ptr<A>());
+    inputs.as<Directions, T>().sum_segments(csr, partial.mutable_data_ptr<A>(), sums.mutable_data_ptr<A>());
   });
   return sums;
 }
 
 Tensor direction_dot(const Tensor& values, const Tensor& segments, const std::optional<Tensor>& mean,
                      const Tensor& index) {
-  const Inputs inputs(values, std::nullopt, mean);
+  const DirectionInputs inputs(values, std::nullopt, mean);
   check_direction_segments(values, segments, index);
   const int64_t N = values.size(0);
   const List list(index, std::nullopt, 0);
@@ -228,7 +211,7 @@ Tensor direction_dot(const Tensor& values, const Tensor& segments, const std::op
   with_floating_dtype(inputs.dtype(), "direction_dot", [&](auto zero) {
     using T = decltype(zero);
     using A = accumulator_t<T>;
-    inputs.directions<T>().dot_segments(s.const_data_ptr<A>(), csr.ids, N, out.mutable_data_ptr<A>());
+    inputs.as<Directions, T>().dot_segments(s.const_data_ptr<A>(), csr.ids, N, out.mutable_data_ptr<A>());
   });
   return out;
 }
@@ -236,7 +219,7 @@ Tensor direction_dot(const Tensor& values, const Tensor& segments, const std::op
 Tensor direction_sums_backward(const Tensor& values, const std::optional<Tensor>& counts,
                                const std::optional<Tensor>& mean, const Tensor& grad, const Tensor& index,
                                const std::optional<Tensor>& added) {
-  const Inputs inputs(values, counts, mean);
+  const DirectionInputs inputs(values, counts, mean);
   check_direction_segments(values, grad, index);
   check_added(values, added);
   const int64_t N = values.size(0);
@@ -250,7 +233,7 @@ Tensor direction_sums_backward(const Tensor& values, const std::optional<Tensor>
     using A = accumulator_t<T>;
     std::optional<Rows<T>> rows;
     if (more) rows = rows_of<T>(*more);
-    inputs.directions<T>().backward(g.const_data_ptr<A>(), csr.ids, rows, N, out.mutable_data_ptr<T>());
+    inputs.as<Directions, T>().backward(g.const_data_ptr<A>(), csr.ids, rows, N, out.mutable_data_ptr<T>());
   });
   return out;
 }

@@ -91,28 +91,11 @@ __global__ void write_gradients(Directions<T> directions, Rows<A> grads, Csr lis
   }
 }
 
-// The tensors of an op, as its kernels read them; they live as long as this.
-struct [[gnu::visibility("hidden")]] Inputs {
-  const Tensor values;
-  const std::optional<Tensor> counts, mean;
-
-  Inputs(const Tensor& v, const std::optional<Tensor>& c, const std::optional<Tensor>& m)
-      : values(with_contiguous_rows(v)), counts(contiguous(c)), mean(contiguous(m)) {
-    check_direction_inputs(v, m);
-    check_counts(c, v.size(0));
-  }
-  template <typename T>
-  Directions<T> directions() const {
-    return {rows_of<T>(values), data_or_null<bool>(counts), data_or_null<accumulator_t<T>>(mean)};
-  }
-  ScalarType dtype() const { return values.scalar_type(); }
-};
-
 Tensor direction_sums(const Tensor& values, const std::optional<Tensor>& counts, const std::optional<Tensor>& mean,
                       const std::optional<Tensor>& row_ids, const Tensor& offsets, const std::optional<Tensor>&) {
   const torch::stable::accelerator::DeviceGuard on_device(values.get_device_index());
   const cudaStream_t stream = current_stream(values);
-  const Inputs inputs(values, counts, mean);
+  const DirectionInputs inputs(values, counts, mean);
   const int64_t N = values.size(0), C = values.size(1);
   const List list(row_ids, offsets, N);
   const Csr csr = checked(list, N, stream);
@@ -122,7 +105,7 @@ Tensor direction_sums(const Tensor& values, const std::optional<Tensor>& counts,
   with_floating_dtype(inputs.dtype(), "direction_sums", [&](auto zero) {
     using T = decltype(zero);
     using A = accumulator_t<T>;
-    const Directions<T> directions = inputs.directions<T>();
+    const Directions<T> directions = inputs.as<Directions, T>();
     A *of_row = factors.mutable_data_ptr<A>(), *of_mean = of_row + N;
     if (N > 0) {
       measure_rows<<<blocks_for_rows(N), kThreads, 0, stream>>>(directions, N, of_row, of_mean);
@@ -142,7 +125,7 @@ Tensor direction_dot(const Tensor& values, const Tensor& segments, const std::op
                      const Tensor& index) {
   const torch::stable::accelerator::DeviceGuard on_device(values.get_device_index());
   const cudaStream_t stream = current_stream(values);
-  const Inputs inputs(values, std::nullopt, mean);
+  const DirectionInputs inputs(values, std::nullopt, mean);
   check_direction_segments(values, segments, index);
   const int64_t N = values.size(0);
   const List list(index, std::nullopt, 0);
@@ -152,7 +135,7 @@ Tensor direction_dot(const Tensor& values, const Tensor& segments, const std::op
   with_floating_dtype(inputs.dtype(), "direction_dot", [&](auto zero) {
     using T = decltype(zero);
     using A = accumulator_t<T>;
-    dot_segments<<<blocks_for_rows(N), kThreads, 0, stream>>>(inputs.directions<T>(), rows_of<A>(s), lists,
+    dot_segments<<<blocks_for_rows(N), kThreads, 0, stream>>>(inputs.as<Directions, T>(), rows_of<A>(s), lists,
                                                               out.mutable_data_ptr<A>());
     STD_CUDA_KERNEL_LAUNCH_CHECK();
   });
@@ -164,7 +147,7 @@ Tensor direction_sums_backward(const Tensor& values, const std::optional<Tensor>
                                const std::optional<Tensor>& added) {
   const torch::stable::accelerator::DeviceGuard on_device(values.get_device_index());
   const cudaStream_t stream = current_stream(values);
-  const Inputs inputs(values, counts, mean);
+  const DirectionInputs inputs(values, counts, mean);
   check_direction_segments(values, grad, index);
   check_added(values, added);
   const int64_t N = values.size(0), C = values.size(1);
@@ -178,7 +161,7 @@ Tensor direction_sums_backward(const Tensor& values, const std::optional<Tensor>
     using T = decltype(zero);
     using A = accumulator_t<T>;
     const Rows<T> added_rows = more ? rows_of<T>(*more) : Rows<T>{nullptr, 0, C};
-    write_gradients<<<blocks_for_rows(N), kThreads, 0, stream>>>(inputs.directions<T>(), rows_of<A>(g), lists,
+    write_gradients<<<blocks_for_rows(N), kThreads, 0, stream>>>(inputs.as<Directions, T>(), rows_of<A>(g), lists,
                                                                  added_rows, out.mutable_data_ptr<T>());
     STD_CUDA_KERNEL_LAUNCH_CHECK();
   });
