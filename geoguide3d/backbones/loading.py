@@ -18,7 +18,7 @@ from geoguide3d.backbones.room_net.with_descriptors import RoomNetWithDescriptor
 from geoguide3d.backbones.sparse_unet.minkunet import MinkUNet18A
 from geoguide3d.backbones.sparse_unet.spunet import SpUNet
 from geoguide3d.backbones.zoo import PREFIX, ZooBackbone
-from geoguide3d.training.devices import usable_device
+from geoguide3d.ops.devices import usable_device
 
 _WITHOUT_WEIGHTS: dict[str, Callable[..., FrozenBackbone]] = {
     "descriptors": Descriptors,

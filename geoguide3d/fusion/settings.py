@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from geoguide3d.geometry.visibility import VisibilityRule
+from geoguide3d.ops.devices import usable_device
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class FusionSettings:
         device: torch device of the (N, C) accumulator.
 
     Raises:
-        ValueError: an unknown interpolation, or a batch of no images.
+        ValueError: an unknown interpolation, a batch of no images, or a device that is not there.
     """
 
     rule: VisibilityRule = field(default_factory=VisibilityRule)
@@ -64,3 +65,4 @@ class FusionSettings:
             raise ValueError(f'interpolation must be "nearest" or "bilinear", got {self.interpolation!r}')
         if self.images_per_call < 1:
             raise ValueError(f"images_per_call must be at least 1, got {self.images_per_call}")
+        usable_device(self.device)

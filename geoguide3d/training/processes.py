@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from geoguide3d.training.devices import usable_device
+from geoguide3d.ops.devices import usable_device
 
 Item = TypeVar("Item")
 

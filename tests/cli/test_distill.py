@@ -120,8 +120,9 @@ def test_a_device_that_is_not_there_is_told_before_any_work(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     words = ["--scene-list", "absent.txt", "--output", str(tmp_path / "model")]
-    assert "'gpu' is no device of torch; try cpu or cuda" in failure(capsys, *words, "--training.device=gpu")
-    assert "torch sees no GPU for 'cuda'" in failure(capsys, *words, "--training.device=cuda")
+    for option in ("--training.device", "--fusion.device"):
+        assert "'gpu' is no device of torch; try cpu or cuda" in failure(capsys, *words, f"{option}=gpu")
+        assert "torch sees no GPU for 'cuda'" in failure(capsys, *words, f"{option}=cuda")
 
 
 def test_scenes_are_named_as_their_folders_and_files(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from geoguide3d.encoders.room_clip.networks import RoomClip, RoomClipConfig
 from geoguide3d.encoders.room_clip.vocabulary import Vocabulary, split_words
 from geoguide3d.encoders.room_clip.weights import read_room_clip
+from geoguide3d.ops.devices import usable_device
 from geoguide3d.store.cache import content_key
 
 TEXT_SPACE = "roomclip-1"
@@ -33,8 +34,8 @@ class RoomClipImageEncoder:
     def __init__(self, model: RoomClip, config: RoomClipConfig, device: str | torch.device = "cpu") -> None:
         self.channels = config.channels
         self._pixels = config.image_pixels
-        self._network = model.image.to(device).eval()
-        self._device = torch.device(device)
+        self._device = usable_device(device)
+        self._network = model.image.to(self._device).eval()
 
     @classmethod
     def load(cls, weights: Path | None = None, device: str | torch.device = "cpu") -> RoomClipImageEncoder:
@@ -91,8 +92,8 @@ class RoomClipTextEncoder:
         self.relevant_cosine: float | None = model.relevant_cosine()
         self.vocabulary = vocabulary
         self._max_words = config.max_words
-        self._network = model.text.to(device).eval()
-        self._device = torch.device(device)
+        self._device = usable_device(device)
+        self._network = model.text.to(self._device).eval()
 
     @classmethod
     def load(cls, weights: Path | None = None, device: str | torch.device = "cpu") -> RoomClipTextEncoder:
