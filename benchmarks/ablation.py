@@ -7,7 +7,7 @@ Then it is trained with each seed and judged on the test rooms. Everything finis
 stopped goes on.
 
   python benchmarks/ablation.py --report docs/ablation.md     # an hour on 2 cores, rooms included
-  python benchmarks/ablation.py --study masks --report docs/ablation.md     # superpoints, styles, network, cost
+  python benchmarks/ablation.py --study masks --report docs/ablation.md  # and the other studies
   python benchmarks/ablation.py --teacher simulated --report docs/ablation.md     # and a curve beside the page
   python benchmarks/ablation.py --train 4 --test 4 --steps 20 --seeds 1   # a minute, to see that it runs
 """

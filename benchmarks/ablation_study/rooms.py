@@ -127,6 +127,13 @@ def with_targets_of(rooms: dict[str, list[RoomData]], others: dict[str, list[Roo
     return {split: [replace(room, targets=other.targets) for room, other in both] for split, both in pairs.items()}
 
 
+def with_channels(rooms: dict[str, list[RoomData]], channels: slice) -> dict[str, list[RoomData]]:
+    """Returns rooms with a part of their features' channels; they share the memory of the rest."""
+    return {
+        split: [replace(room, features=room.features[:, channels]) for room in some] for split, some in rooms.items()
+    }
+
+
 def _make(folder: Path, plan: Plan, with_voxels: bool, room: tuple[Split, int]) -> list[Path]:
     """Writes a room's files and returns their paths: the room itself, then what takes the place of parts of it.
 

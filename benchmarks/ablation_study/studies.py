@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ablation_study.rooms import Plan, RoomData, prepare, with_targets_of
+from ablation_study.rooms import Plan, RoomData, prepare, with_channels, with_targets_of
 from ablation_study.rows import ROWS, Row, WholeNetwork
 from ablation_study.runs import Case, Course, Rooms
 from ablation_study.teachers import SimulatedTeacher
+from geoguide3d.backbones.room_net.backbone import RoomNet
 
 WET = ("kitchen", "kitchen diner", "bathroom", "angled bathroom", "bathroom with bath in the middle")
 DRY = ("bedroom", "living room", "office", "student room", "angled living room", "angled reading room")
@@ -131,6 +132,23 @@ def styles(setting: Setting) -> Study:
     return Study("Styles and densities", cases, [*((f"full, {way}", f"plain, {way}") for way in ways), *compared], note)
 
 
+def backbones(setting: Setting) -> Study:
+    """Returns plain and full on RoomNet's features with the descriptors beside them, and on either alone."""
+    rooms, learned = setting.rooms(), RoomNet.load().channels
+    parts = {"both": slice(None), "RoomNet": slice(learned), "descriptors": slice(learned, None)}
+    seen = {part: with_channels(rooms, channels) if part != "both" else rooms for part, channels in parts.items()}
+    cases = {
+        f"{name}, {part}": setting.case(ROWS[name], seen[part], "" if part == "both" else f"features of {part}")
+        for name in ("plain", "full")
+        for part in parts
+    }
+    compared = [
+        (f"{name}, both", f"{name}, {part}") for name in ("plain", "full") for part in ("RoomNet", "descriptors")
+    ]
+    compared += [(f"full, {part}", f"plain, {part}") for part in parts]
+    return Study("Frozen features", cases, compared)
+
+
 def network(setting: Setting) -> Study:
     """Returns frozen features with an adapter beside the whole network, trained."""
     rooms = setting.rooms(with_voxels=True)
@@ -190,5 +208,6 @@ STUDIES: Mapping[str, Callable[[Setting], Study]] = {
     "masks": masks,
     "superpoints": superpoints,
     "styles": styles,
+    "backbones": backbones,
     "network": network,
 }

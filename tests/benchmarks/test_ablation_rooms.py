@@ -12,8 +12,8 @@ import torch
 from ablation_study import rooms as rooms_module
 from ablation_study.guidance import gaps, masks_of, superpoints_of
 from ablation_study.report import write_part
-from ablation_study.rooms import Plan, RoomData, thinned, with_targets_of
-from ablation_study.studies import Setting, styles
+from ablation_study.rooms import Plan, RoomData, thinned, with_channels, with_targets_of
+from ablation_study.studies import Setting, backbones, styles
 from ablation_study.teachers import SimulatedTeacher, Teacher
 from ablation_study.voxels import Voxels
 from ablation_study.whole_network import mirrored
@@ -124,6 +124,20 @@ def test_other_targets_share_the_rest() -> None:
     taught = with_targets_of(base, {"train": [replace(room(), targets=torch.zeros(100, 3))]})
     assert float(taught["train"][0].targets.abs().max()) == 0
     assert taught["train"][0].features is base["train"][0].features
+
+
+def test_a_part_of_the_channels_shares_the_rest() -> None:
+    made = with_channels({"test": [room()]}, slice(1, 3))["test"][0]
+    assert made.features.shape == (100, 2) and len(made.targets) == 100
+
+
+def test_backbones_split_the_channels_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = replace(room(), features=torch.arange(487, dtype=torch.float16).expand(100, 487))
+    monkeypatch.setattr(Setting, "rooms", lambda self, plan=None, with_voxels=False: {"train": [both]})
+    study = backbones(Setting(Plan(), 10, 10, 1, Path(), 1))
+    seen = {name: case.rooms["train"][0].features[0].tolist() for name, case in study.cases.items()}
+    assert seen["full, RoomNet"] + seen["full, descriptors"] == seen["full, both"] == list(range(487))
+    assert len({repr(case.course) for case in study.cases.values()}) == 3
 
 
 def test_mirrored_voxels_keep_distances_and_turn_normals_with_them() -> None:
