@@ -53,7 +53,7 @@ class ValidationSettings:
         if self.label_set not in LABEL_SETS:
             raise ValueError(f"--validation.label-set {self.label_set}: known are {', '.join(LABEL_SETS)}")
         labels = LABEL_SETS[self.label_set]
-        return labels.prompts(template, openscene_compat=True, detailed=bool(labels.details))
+        return labels.prompts(template, openscene_compat=True, detailed=self.finer is not None)
 
     @property
     def finer(self) -> LabelSet | None:
