@@ -69,6 +69,11 @@ def moved(view: View) -> View:
     return replace(view, camera=replace(view.camera, camera_from_world=pose))
 
 
+def zoomed(view: View) -> View:
+    scale = torch.tensor([1.01, 1.01, 1.0], dtype=torch.float64).unsqueeze(1)
+    return replace(view, camera=replace(view.camera, intrinsics=scale * view.camera.intrinsics))
+
+
 def brighter(view: View) -> View:
     image: Tensor = view.read_color() + 1
     return other(view, read_color=lambda: image)
@@ -84,6 +89,7 @@ def test_whatever_is_changed_is_fused_again(tmp_path: Path) -> None:
         "a view left out": (scene, views[:2], "w", SETTINGS),
         "the order of views": (scene, [moved(views[0]), *views[1:]][::-1], "w", SETTINGS),
         "a pose": (scene, [moved(views[0]), *views[1:]], "w", SETTINGS),
+        "a lens": (scene, [zoomed(views[0]), *views[1:]], "w", SETTINGS),
         "colours": (scene, [views[0], brighter(views[1]), views[2]], "w", SETTINGS),
         "depth": (scene, [*views[:2], other(views[2], read_depth=lambda: depth)], "w", SETTINGS),
         "no depth": (scene, [*views[:2], other(views[2], read_depth=None)], "w", SETTINGS),
