@@ -26,9 +26,10 @@ def curves(report: Report, strengths: Sequence[float]) -> dict[str, list[float]]
     found: dict[str, list[float]] = {name: [] for name in _COLORS}
     for strength in strengths:
         alone = fused_alone(report.study.cases[at_strength("plain", strength)].rooms)
-        for name, counted in zip(("fused teacher", "pooled"), alone.values(), strict=True):
+        *teachers, plain, full = found
+        for name, counted in zip(teachers, alone.values(), strict=True):
             found[name].append(100 * mean_iou(counted))
-        for name in ("plain", "full"):
+        for name in (plain, full):
             seeds = [100 * mean_iou(counted) for counted in report.results[at_strength(name, strength)].counts]
             found[name].append(sum(seeds) / len(seeds))
     return found
