@@ -3,10 +3,10 @@
 Test rooms are made here (needs open3d); their shapes, layouts and textures are in no room that the settings were
 chosen on. Walls, floors and ceilings are no things: their points are void, and masks on them neither help nor harm.
 `connected pieces` takes floor, walls and ceiling away and proposes what then hangs together (`find_pieces`), the
-largest first. `views` adds how alike RoomCLIP's fused features are, of --views frames of each room's walk; RoomCLIP
-was trained on rooms of this kind. Tabletop has four Kinect views without poses, so no row of views; its table counts
-as a thing, as its labels say. Seconds are those of proposing alone, on one thread, with superpoints and neighbours
-at hand.
+largest first. `geometry` has superpoints of geometry alone, the rows below it those that distillation makes. `views`
+adds how alike RoomCLIP's fused features are, of --views frames of each room's walk; RoomCLIP was trained on rooms of
+this kind. Tabletop has four Kinect views without poses, so no row of views; its table counts as a thing, as its labels
+say. Seconds are those of proposing alone, on one thread, with superpoints and neighbours at hand.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ from torch import Tensor
 
 from geoguide3d.backbones.descriptors.pieces import find_pieces
 from geoguide3d.backbones.descriptors.samples import sample
+from geoguide3d.distillation.guides import surface_of
 from geoguide3d.encoders.room_clip import RoomClipImageEncoder
 from geoguide3d.evaluation.instances import instance_overlaps, instance_scores
 from geoguide3d.fusion.fuse import fuse_views
 from geoguide3d.geometry.masks import PointMasks
 from geoguide3d.geometry.normals import normals_from_neighbors
 from geoguide3d.geometry.proposals import Surface, fused_affinity, propose_masks, touching_superpoints
-from geoguide3d.geometry.superpoints import neighbor_edges, superpoints_of_cloud
 from geoguide3d.scenes.point_files import read_scene
 from geoguide3d.scenes.rooms import make_room
 from geoguide3d.scenes.rooms.categories import CATEGORIES, STRUCTURE
 from geoguide3d.scenes.scene import Scene
+from geoguide3d.scenes.superpoints import superpoints_of_scene
 
 TABLETOP = Path(__file__).parents[2] / "shared" / "data" / "tabletop"
 PIECES_VOXEL_M = 0.04
@@ -50,12 +51,15 @@ class Case:
     """A scene with the things that are to be found.
 
     Args:
+        surface: as distillation has it, superpoints and regions by geometry and colour.
+        uncolored: the same by geometry alone.
         instances: (N,) int64, -1 where there is no thing.
         affinity: (P,) of the surface's touching superpoints, or None.
     """
 
     scene: Scene
     surface: Surface
+    uncolored: Surface
     instances: Tensor
     affinity: Tensor | None = None
 
@@ -73,22 +77,22 @@ class Row:
     seconds: float
 
 
-def surface_of(scene: Scene) -> Surface:
-    assert scene.normals is not None  # rooms have them, and those of tabletop are estimated
-    superpoints = superpoints_of_cloud(scene.points, scene.normals)
-    return Surface(scene.points, scene.normals, superpoints, neighbor_edges(scene.points), scene.colors)
+def case_of(scene: Scene, instances: Tensor) -> Case:
+    uncolored = replace(scene, colors=None)
+    surfaces = [surface_of(some, superpoints_of_scene(some)) for some in (scene, uncolored)]
+    return Case(scene, *surfaces, instances)
 
 
 def room_case(seed: int, views: int) -> Case:
     room = make_room(seed, "test")
     scene = room.scene()
     assert scene.labels is not None and scene.instances is not None  # rooms have both
-    surface = surface_of(scene)
-    fused = fuse_views(scene, room.views(views), RoomClipImageEncoder.load())
-    pairs = touching_superpoints(surface.superpoints, surface.edges)
-    affinity = fused_affinity(fused.features, fused.count, surface.superpoints, pairs)
     structure = torch.isin(scene.labels, torch.tensor([CATEGORIES.index(name) for name in STRUCTURE]))
-    return Case(scene, surface, scene.instances.masked_fill(structure, -1), affinity)
+    case = case_of(scene, scene.instances.masked_fill(structure, -1))
+    fused = fuse_views(scene, room.views(views), RoomClipImageEncoder.load())
+    superpoints = case.surface.superpoints
+    pairs = touching_superpoints(superpoints, case.surface.edges)
+    return replace(case, affinity=fused_affinity(fused.features, fused.count, superpoints, pairs))
 
 
 def tabletop_case(path: Path) -> Case:
@@ -96,7 +100,7 @@ def tabletop_case(path: Path) -> Case:
     normals = normals_from_neighbors(scene.points, toward=-scene.origin_world)  # the camera stands at the origin
     scene = replace(scene, normals=normals)
     assert scene.labels is not None  # tabletop has them
-    return Case(scene, surface_of(scene), torch.where(scene.labels == 0, -1, scene.labels))
+    return case_of(scene, torch.where(scene.labels == 0, -1, scene.labels))
 
 
 def connected_pieces(case: Case) -> PointMasks:
@@ -107,8 +111,7 @@ def connected_pieces(case: Case) -> PointMasks:
 
 
 def geometry(case: Case) -> PointMasks:
-    surface = case.surface
-    return propose_masks(Surface(surface.points, surface.normals, surface.superpoints, surface.edges))
+    return propose_masks(case.uncolored)
 
 
 def with_color(case: Case) -> PointMasks:
@@ -150,8 +153,14 @@ def measured(name: str, cases: Sequence[Case], propose: Propose) -> Row:
 def table(where: str, cases: Sequence[Case]) -> list[Row]:
     things = sum(len(torch.unique(case.instances[case.instances >= 0])) for case in cases)
     points = sum(len(case.scene) for case in cases) // len(cases)
-    superpoints = sum(case.surface.count for case in cases) / len(cases)
-    print(f"{where}: {len(cases)} scenes, {things} things, {points:,} points and {superpoints:.0f} superpoints a scene")
+    colored, uncolored = (
+        sum(surface.count for surface in some) / len(cases)
+        for some in ([case.surface for case in cases], [case.uncolored for case in cases])
+    )
+    print(
+        f"{where}: {len(cases)} scenes, {things} things, {points:,} points a scene, {colored:.0f} superpoints by "
+        f"geometry and colour, {uncolored:.0f} by geometry alone"
+    )
     print(f"{'':<28}    AP   AP50   AP25  recall  masks  seconds")
     rows = []
     for name, propose in PROPOSERS.items():

@@ -27,7 +27,7 @@ from geoguide3d.scenes.superpoints import superpoints_of_scene
 from geoguide3d.store.atomic import atomic_file
 from geoguide3d.store.cache import content_key
 
-_FORMAT = "4"  # of what is kept, and of the rooms: with 4 validation rooms have shapes of their own
+_FORMAT = "5"  # of what is kept and of the rooms; with 5, masks are proposed by settings for coloured superpoints
 UP = torch.tensor([0.0, 0.0, 1.0])
 SUPERPOINTS = {
     "standard": SuperpointSettings(min_size=20),

@@ -72,7 +72,7 @@ def ious(masks: Tensor, wanted: Tensor) -> Tensor:
 
 def test_every_thing_is_found_and_nothing_crosses_into_the_room() -> None:
     surface, things = room()
-    masks = propose_masks(surface)
+    masks = propose_masks(surface, ProposalSettings(color=2.0))  # colours of this room are pure
     dense = masks.to_dense()
     for thing in (1, 2, 3):
         assert float(ious(dense, things == thing).max()) == 1.0
@@ -185,10 +185,10 @@ def test_the_cost_of_a_region_is_no_less_than_that_of_its_parts() -> None:
 def test_a_region_scores_by_the_merges_below_and_above_it_and_by_its_area() -> None:
     """Two slabs of 0.25 m² that views see as half alike: the other cues of their merge are 0."""
     surface = pavement((0, 0, 0.5, 0.5), (0.5, 0, 0.5, 0.5))
-    cost = 2.0 * 0.5 / (1.0 + 0.5 + 2.0 + 2.0)
+    cost = 2.0 * 0.5 / (1.0 + 1.0 + 0.5 + 2.0)
     masks = propose_masks(surface, affinity=torch.tensor([0.5]))
     assert masks.sizes.tolist() == [1250, 625, 625]
-    whole, part = (1 - 0.5 * cost) * 0.5 / (0.5 + 0.2), cost * 0.25 / (0.25 + 0.2)
+    whole, part = (1 - 0.5 * cost) * 0.5 / (0.5 + 0.1), cost * 0.25 / (0.25 + 0.1)
     assert masks.known_scores.tolist() == pytest.approx([whole, part, part], rel=1e-5)
 
 
@@ -204,7 +204,7 @@ def test_without_colours_a_fold_is_forgiven_more_than_not() -> None:
     patches = [patch([0, 0, 0], [0.5, 0, 0], [0, 0.5, 0]), patch([0.5, 0, 0], [0, 0, 0.5], [0, 0.5, 0])]
     points, normals = (torch.cat([side[which] for side in patches]) for which in (0, 1))
     surface = Surface(points, normals, torch.arange(2).repeat_interleave(len(patches[0][0])), neighbor_edges(points))
-    assert tree_of(surface, settings=ProposalSettings(highest_cost=0.35)) == [2, 2, -1]
+    assert tree_of(surface, settings=ProposalSettings(highest_cost=0.35, color=2)) == [2, 2, -1]
     assert tree_of(surface, settings=ProposalSettings(highest_cost=0.35, color=0)) == [-1, -1]
 
 
