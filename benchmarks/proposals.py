@@ -78,9 +78,9 @@ class Row:
 
 
 def case_of(scene: Scene, instances: Tensor) -> Case:
-    uncolored = replace(scene, colors=None)
-    surfaces = [surface_of(some, superpoints_of_scene(some)) for some in (scene, uncolored)]
-    return Case(scene, *surfaces, instances)
+    surface = surface_of(scene, superpoints_of_scene(scene))
+    by_geometry = superpoints_of_scene(replace(scene, colors=None))
+    return Case(scene, surface, replace(surface, superpoints=by_geometry, colors=None), instances)
 
 
 def room_case(seed: int, views: int) -> Case:
@@ -153,10 +153,8 @@ def measured(name: str, cases: Sequence[Case], propose: Propose) -> Row:
 def table(where: str, cases: Sequence[Case]) -> list[Row]:
     things = sum(len(torch.unique(case.instances[case.instances >= 0])) for case in cases)
     points = sum(len(case.scene) for case in cases) // len(cases)
-    colored, uncolored = (
-        sum(surface.count for surface in some) / len(cases)
-        for some in ([case.surface for case in cases], [case.uncolored for case in cases])
-    )
+    colored = sum(case.surface.count for case in cases) / len(cases)
+    uncolored = sum(case.uncolored.count for case in cases) / len(cases)
     print(
         f"{where}: {len(cases)} scenes, {things} things, {points:,} points a scene, {colored:.0f} superpoints by "
         f"geometry and colour, {uncolored:.0f} by geometry alone"

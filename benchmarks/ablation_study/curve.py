@@ -24,9 +24,9 @@ _COLORS = {
 def curves(report: Report, strengths: Sequence[float]) -> dict[str, list[float]]:
     """Returns mIoU in points by strength: of the fused teacher, of it pooled over superpoints, of plain and of full."""
     found: dict[str, list[float]] = {name: [] for name in _COLORS}
+    *teachers, plain, full = found
     for strength in strengths:
-        alone = fused_alone(report.study.cases[at_strength("plain", strength)].rooms)
-        *teachers, plain, full = found
+        alone = fused_alone(report.study.cases[at_strength(plain, strength)].rooms)
         for name, counted in zip(teachers, alone.values(), strict=True):
             found[name].append(100 * mean_iou(counted))
         for name in (plain, full):

@@ -127,8 +127,10 @@ def test_other_targets_share_the_rest() -> None:
 
 
 def test_a_part_of_the_channels_shares_the_rest() -> None:
-    made = with_channels({"test": [room()]}, slice(1, 3))["test"][0]
+    whole = room()
+    made = with_channels({"test": [whole]}, slice(1, 3))["test"][0]
     assert made.features.shape == (100, 2) and len(made.targets) == 100
+    assert made.targets is whole.targets
 
 
 def test_backbones_split_the_channels_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
